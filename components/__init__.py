@@ -1,0 +1,1 @@
+"""The steps of the Lookalike pipeline, one folder a step, and the contracts between them."""

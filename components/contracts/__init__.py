@@ -1,0 +1,1 @@
+"""What crosses steps, defined once: tables, taxonomy, bundle, verdict, object store, registry."""

@@ -1,0 +1,197 @@
+"""The door that every image passes before the preprocessing graph sees it.
+
+The graph (TensorFlow) aborts a whole batch on one bad image, so transform, embed and serving all
+call `admit` first. It returns bytes that the graph is known to decode to upright sRGB pixels: the
+original bytes where they already are that, and a lossless PNG of the corrected pixels where not.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+_EXIF_ORIENTATION = 0x0112
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+# Formats that the graph decodes itself; everything else is re-encoded as PNG.
+_GRAPH_FORMATS = ("JPEG", "PNG")
+
+
+class BadImageError(ValueError):
+    """An image that is set aside.
+
+    Attributes:
+        reason: A stable short word to count by.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keeps the reason beside the text."""
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What an image may be.
+
+    Attributes:
+        max_bytes: Largest encoded size, in bytes.
+        max_pixels: Largest width x height, checked before any pixel is decoded.
+        min_side: Smallest width and height, in pixels.
+    """
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    min_side: int = 8
+
+
+def local_path(uri: str) -> Path:
+    """Returns the local path of a plain path or a `file://` URI."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri)
+
+
+def read_image(uri: str, limits: ImageLimits | None = None) -> bytes:
+    """Reads an image's bytes.
+
+    Args:
+        uri: A local path or `file://` URI.
+        limits: Bounds on the size that is read into memory.
+
+    Raises:
+        BadImageError: `missing_image`, `empty_image`, `unreadable_image` or `too_many_bytes`.
+    """
+    limits = limits or ImageLimits()
+    path = local_path(uri)
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.max_bytes + 1)
+    except FileNotFoundError:
+        raise BadImageError("missing_image", f"{uri}: expected an image, found no file") from None
+    except OSError as error:
+        raise BadImageError(
+            "unreadable_image", f"{uri}: cannot be read ({error.strerror})"
+        ) from None
+    if not data:
+        raise BadImageError("empty_image", f"{uri}: expected an image, found an empty file")
+    if len(data) > limits.max_bytes:
+        raise BadImageError(
+            "too_many_bytes", f"{uri}: expected at most {limits.max_bytes} bytes, found more"
+        )
+    return data
+
+
+def probe(data: bytes, limits: ImageLimits | None = None) -> tuple[str, int, int]:
+    """Returns format, width and height from the header alone, decoding no pixel.
+
+    Raises:
+        BadImageError: `not_an_image`, `too_many_bytes`, `too_many_pixels` or `too_small`.
+    """
+    with _open(data, limits or ImageLimits()) as image:
+        return str(image.format), image.width, image.height
+
+
+def admit(data: bytes, limits: ImageLimits | None = None) -> bytes:
+    """Checks an image fully and returns bytes that the preprocessing graph decodes safely.
+
+    Applies the EXIF orientation, converts colour profiles, CMYK, palettes and 16 bits to 8-bit
+    sRGB, puts transparency on white, and takes the first frame of an animation.
+
+    Args:
+        data: The encoded image as it came.
+        limits: Bounds, checked before decoding.
+
+    Returns:
+        The same bytes when they already decode to upright RGB or grey pixels, else a PNG.
+
+    Raises:
+        BadImageError: `empty_image`, `not_an_image`, `truncated_image`, `too_many_bytes`,
+            `too_many_pixels` or `too_small`.
+    """
+    limits = limits or ImageLimits()
+    with _open(data, limits) as image:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        profile = image.info.get("icc_profile")
+        plain = (
+            image.format in _GRAPH_FORMATS
+            and image.mode in ("RGB", "L")
+            and "transparency" not in image.info
+            and orientation == 1
+            and not profile
+            and not getattr(image, "is_animated", False)
+        )
+        try:
+            image.load()
+            if plain:
+                return data
+            upright = ImageOps.exif_transpose(image)
+            pixels = _srgb(upright, profile)
+        except (OSError, ValueError, SyntaxError, ArithmeticError) as error:
+            raise BadImageError(
+                "truncated_image", f"expected a whole image, decoding it failed ({error})"
+            ) from None
+    buffer = io.BytesIO()
+    pixels.save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _open(data: bytes, limits: ImageLimits) -> Image.Image:
+    if not data:
+        raise BadImageError("empty_image", "expected an image, received no bytes")
+    if len(data) > limits.max_bytes:
+        raise BadImageError(
+            "too_many_bytes",
+            f"expected at most {limits.max_bytes} bytes, received {len(data)}",
+        )
+    try:
+        with warnings.catch_warnings():
+            # Our own limit below is the one that decides; Pillow's warning would say it twice.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise BadImageError(
+            "too_many_pixels", f"expected at most {limits.max_pixels} pixels, received far more"
+        ) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        raise BadImageError(
+            "not_an_image", f"expected {', '.join(_FORMATS)}, received something else ({error})"
+        ) from None
+    if image.width * image.height > limits.max_pixels:
+        raise BadImageError(
+            "too_many_pixels",
+            f"expected at most {limits.max_pixels} pixels, received {image.width} x {image.height}",
+        )
+    if min(image.width, image.height) < limits.min_side:
+        raise BadImageError(
+            "too_small",
+            f"expected sides of at least {limits.min_side} pixels, received "
+            f"{image.width} x {image.height}",
+        )
+    return image
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Returns 8-bit RGB pixels with transparency on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        low, high = image.convert("F").getextrema()
+        peak = 65535.0 if isinstance(high, float) and high > 255 else 255.0
+        del low
+        image = image.convert("F").point(lambda value: value * (255.0 / peak)).convert("L")
+    if profile and image.mode in ("RGB", "CMYK"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(
+                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            image = converted or image
+        except (ImageCms.PyCMSError, OSError):
+            pass  # A broken profile is worth less than the pixels: they are read as sRGB.
+    if image.mode in ("RGBA", "LA", "PA", "P") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        background = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(background, layer)
+    return image.convert("RGB")

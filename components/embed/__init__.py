@@ -1,0 +1,1 @@
+"""Turns images into unit vectors with the encoder, only where something changed."""

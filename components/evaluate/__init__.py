@@ -1,0 +1,1 @@
+"""Measures a candidate bundle against truth and against the incumbent."""

@@ -1,0 +1,1 @@
+"""Lets people judge a candidate and decides with stated error guarantees."""

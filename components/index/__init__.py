@@ -1,0 +1,1 @@
+"""Builds the ScaNN index and the bundle around it."""

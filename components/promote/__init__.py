@@ -1,0 +1,1 @@
+"""Moves a channel to a bundle that its verdicts allow."""

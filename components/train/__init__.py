@@ -1,0 +1,1 @@
+"""Trains the encoder: a ResNet from scratch on the taxonomy."""

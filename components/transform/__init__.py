@@ -1,0 +1,1 @@
+"""Turns checked images into training examples with Apache Beam and TensorFlow Transform."""
