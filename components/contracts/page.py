@@ -6,36 +6,11 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Sequence
+from importlib import resources
 
 from PIL import Image
 
-STYLE = """
-:root{color-scheme:light dark;--bg:#fff;--fg:#1d2330;--muted:#5c6577;--line:#d9dee8;--card:#f6f8fb;
---pass:#14794a;--fail:#b3261e;--wait:#8a5a00;--accent:#2456c6}
-@media(prefers-color-scheme:dark){:root{--bg:#12151c;--fg:#e6e9f0;--muted:#9aa4b8;--line:#2b3240;
---card:#1a1f2a;--pass:#4cc38a;--fail:#ff8a80;--wait:#e5b567;--accent:#8ab0ff}}
-*{box-sizing:border-box}body{margin:0;padding:1.25rem;background:var(--bg);color:var(--fg);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;max-width:76rem;margin-inline:auto}
-h1{font-size:1.5rem;line-height:1.25;margin:.2rem 0 .6rem}h2{font-size:1.15rem;margin:1.6rem 0 .5rem}
-h3{font-size:1rem;margin:1.1rem 0 .4rem}p{margin:.4rem 0;max-width:70ch}.muted{color:var(--muted)}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;min-width:min(100%,28rem)}
-th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-th{color:var(--muted);font-weight:600}td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
-tr.fail td:first-child{color:var(--fail);font-weight:600}tr.pass td:first-child{color:var(--pass)}
-tr.undecided td:first-child,tr.expired td:first-child{color:var(--wait)}
-.verdict.pass h2{color:var(--pass)}.verdict.fail h2{color:var(--fail)}
-.verdict.undecided h2,.verdict.expired h2{color:var(--wait)}
-.simulated{border:1px solid var(--wait);color:var(--wait);border-radius:.4rem;padding:.4rem .7rem;display:inline-block}
-.tiles{display:flex;flex-wrap:wrap;gap:.6rem}.tile{background:var(--card);border:1px solid var(--line);
-border-radius:.5rem;padding:.5rem .8rem;min-width:8rem}.tile b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums}
-.tile span{color:var(--muted);font-size:.85rem}
-.sheet{display:flex;gap:.4rem;overflow-x:auto;padding:.3rem 0;align-items:flex-start}
-figure{margin:0;width:6.2rem;flex:none}figure img{width:6.2rem;height:6.2rem;object-fit:contain;background:#fff;
-border:2px solid var(--line);border-radius:.35rem;display:block}figure.good img{border-color:var(--pass)}
-figure.bad img{border-color:var(--fail)}figure.query img{border-color:var(--accent)}
-figcaption{font-size:.74rem;line-height:1.3;color:var(--muted);overflow-wrap:anywhere}
-svg{max-width:100%;height:auto;color:var(--fg)}code{font-size:.9em}ul{padding-left:1.2rem}
-"""
+STYLE = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 
 def page(title: str, body: str) -> str:
