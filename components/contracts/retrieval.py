@@ -1,0 +1,213 @@
+"""Answers over a bundle: nearest items by id, one image a product, in the way of serving.
+
+Serving, the evaluation and the golden queries all ask through `BundleIndex`, so that what was
+measured is what shoppers get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from components.contracts import searcher as search
+from components.contracts.catalog import ITEMS_FILE, Item, read_items
+from components.contracts.errors import InputError
+from components.contracts.searcher import ExactSearcher, Indices, Searcher, Vectors
+
+ITEM_IDS_FILE = "index/item_ids.npy"
+# Products have a few views each: fetching this many images for each product asked for leaves few
+# queries that must be asked again.
+_FIRST_FETCH = 4
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The answer to one query, best first.
+
+    Attributes:
+        item_ids: The items found.
+        product_ids: Their products, in the same order.
+        scores: Cosine similarities in [-1, 1], in the same order.
+        positions: Where the items stand in the index, in the same order.
+    """
+
+    item_ids: list[str]
+    product_ids: list[str]
+    scores: list[float]
+    positions: list[int]
+
+    def __len__(self) -> int:
+        """How many items were found."""
+        return len(self.item_ids)
+
+
+class BundleIndex:
+    """The items of a bundle with the searcher over their vectors."""
+
+    def __init__(self, items: Sequence[Item], vectors: Vectors, searcher: Searcher) -> None:
+        """Joins items, vectors and searcher, all in index order.
+
+        Args:
+            items: One a vector.
+            vectors: float32 `[items, dim]`, unit norm; may be memory-mapped.
+            searcher: Built over these vectors.
+
+        Raises:
+            InputError: They are not equally many.
+        """
+        if not len(items) == len(vectors) == searcher.shape[0]:
+            raise InputError(
+                f"index: expected as many items as vectors, received {len(items)} items, "
+                f"{len(vectors)} vectors and a searcher over {searcher.shape[0]}"
+            )
+        self.items = tuple(items)
+        self.vectors = vectors
+        self.searcher = searcher
+        self._positions = {item.item_id: position for position, item in enumerate(items)}
+        self._codes: dict[str, int] = {}
+        self._product_of = np.fromiter(
+            (self._codes.setdefault(item.product_id, len(self._codes)) for item in items),
+            np.int64,
+            len(items),
+        )
+
+    @classmethod
+    def load(cls, bundle: Path) -> BundleIndex:
+        """Loads a bundle's index; the caller has checked the bundle's sums.
+
+        Raises:
+            InputError: Files are missing or do not belong together.
+        """
+        items = read_items(bundle / ITEMS_FILE)
+        path = bundle / ITEM_IDS_FILE
+        try:
+            item_ids = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: expected a npy file of item ids ({error})") from None
+        if item_ids.tolist() != [item.item_id for item in items]:
+            raise InputError(
+                f"{path}: expected the ids of items.jsonl in the same order; the files are of "
+                "different builds"
+            )
+        return cls(items, search.load_vectors(bundle), search.load(bundle))
+
+    def exact(self) -> BundleIndex:
+        """Returns the same index searched exactly: what approximate answers are measured by."""
+        return BundleIndex(self.items, self.vectors, ExactSearcher(self.vectors))
+
+    def __contains__(self, item_id: object) -> bool:
+        """Whether the item is indexed."""
+        return item_id in self._positions
+
+    def position(self, item_id: str) -> int:
+        """Returns where an item stands in the index; KeyError when it is not indexed."""
+        return self._positions[item_id]
+
+    def item(self, item_id: str) -> Item:
+        """Returns an item's record; KeyError when it is not indexed."""
+        return self.items[self._positions[item_id]]
+
+    def vector(self, item_id: str) -> Vectors:
+        """Returns an item's vector as float32 `[1, dim]`; KeyError when it is not indexed."""
+        position = self._positions[item_id]
+        return self.vectors[position : position + 1]
+
+    def answer(
+        self,
+        vectors: Vectors,
+        k: int,
+        *,
+        one_per_product: bool = True,
+        exclude_products: Sequence[Collection[str]] | None = None,
+    ) -> list[Hits]:
+        """Finds the items most similar to each query.
+
+        Args:
+            vectors: float32 `[queries, dim]`, unit norm.
+            k: Most items in an answer.
+            one_per_product: Keep only the best image of each product.
+            exclude_products: For each query, products that its answer must not hold.
+
+        Returns:
+            One answer a query, shorter than `k` only when the index holds no more.
+
+        Raises:
+            InputError: The queries cannot be searched with, or the lists differ in length.
+        """
+        excluded = self._exclusions(exclude_products, len(vectors))
+        items = self.searcher.shape[0]
+        found: list[tuple[Indices, Vectors]] = [
+            (np.empty(0, np.int64), np.empty(0, np.float32)) for _ in range(len(vectors))
+        ]
+        rows = np.arange(len(vectors))
+        plain = not one_per_product and not len(excluded)
+        fetch = min(items, k if plain else _FIRST_FETCH * k)
+        while len(rows):
+            indices, scores = self.searcher.search(vectors[rows], fetch)
+            keep = self._keep(indices, rows, excluded, one_per_product=one_per_product)
+            # The k-th kept image closes the answer.
+            keep &= np.cumsum(keep, axis=1) <= k
+            short = np.zeros(len(rows), np.bool_)
+            for number, row in enumerate(rows):
+                mask = keep[number]
+                found[row] = indices[number][mask], scores[number][mask]
+                short[number] = len(found[row][0]) < k and fetch < items
+            rows = rows[short]
+            fetch = min(items, 2 * fetch)
+        return [self._hits(*one) for one in found]
+
+    def _exclusions(
+        self, products: Sequence[Collection[str]] | None, queries: int
+    ) -> npt.NDArray[np.int64]:
+        """Returns int64 keys, query number x products + product code, of what is left out."""
+        if products is None:
+            return np.empty(0, np.int64)
+        if len(products) != queries:
+            raise InputError(
+                f"search: expected one collection of products a query, received {len(products)} "
+                f"for {queries} queries"
+            )
+        keys = [
+            row * len(self._codes) + self._codes[product]
+            for row, names in enumerate(products)
+            for product in names
+            if product in self._codes
+        ]
+        return np.asarray(keys, np.int64)
+
+    def _keep(
+        self,
+        indices: Indices,
+        rows: npt.NDArray[np.int64],
+        excluded: npt.NDArray[np.int64],
+        *,
+        one_per_product: bool,
+    ) -> npt.NDArray[np.bool_]:
+        """Returns bool `[queries, fetched]`: which neighbours an answer may hold."""
+        keep = indices >= 0
+        keys = rows[:, None] * len(self._codes) + self._product_of[np.maximum(indices, 0)]
+        if len(excluded):
+            keep &= ~np.isin(keys, excluded)
+        if one_per_product:
+            # np.unique returns where each key stands first; rows are sorted best first, so that
+            # is the best view. Padding repeats the key of item 0 and must not hide a real one,
+            # which it cannot: padding stands at the end of its row.
+            first = np.zeros(keys.size, np.bool_)
+            first[np.unique(keys, return_index=True)[1]] = True
+            keep &= first.reshape(keys.shape)
+        return keep
+
+    def _hits(self, indices: Indices, scores: Vectors) -> Hits:
+        positions = indices.tolist()
+        items = [self.items[position] for position in positions]
+        return Hits(
+            item_ids=[item.item_id for item in items],
+            product_ids=[item.product_id for item in items],
+            # Rounding can carry a cosine a few 1e-7 past 1.
+            scores=np.clip(scores, -1.0, 1.0).tolist(),
+            positions=positions,
+        )
