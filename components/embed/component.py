@@ -1,0 +1,42 @@
+"""The interface of the embed step."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.contracts.container_images import TENSORFLOW
+
+
+@dsl.component(base_image=TENSORFLOW, install_kfp_package=False, packages_to_install=[])
+def embed(
+    checked: Input[Dataset],
+    encoder: Input[Model],
+    registry: str,
+    incumbent: str,
+    embeddings: Output[Dataset],
+    metrics: Output[Metrics],
+    batch_size: int = 64,
+    max_reject_share: float = 0.02,
+) -> None:
+    """Turns catalog images and shopper photos into unit vectors.
+
+    Where the live version was made with the same encoder, its vectors are taken over and only new
+    and changed images are computed.
+
+    Args:
+        checked: The checked catalog.
+        encoder: The encoder.
+        registry: Registry that holds the live version.
+        incumbent: The live version, or none.
+        embeddings: Vectors of items and photos in Parquet.
+        metrics: How much was reused and computed, and at what rate.
+        batch_size: Images a call of the encoder.
+        max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
+    """
+    from components.embed.step import run
+
+    figures = run(
+        checked.path, encoder.path, registry, incumbent, embeddings.path,
+        batch_size=batch_size, max_reject_share=max_reject_share,
+    )  # fmt: skip
+    for name, value in figures.items():
+        metrics.log_metric(name, value)

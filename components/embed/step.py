@@ -1,0 +1,38 @@
+"""From the pipeline's parameters and artifacts to the embedding functions."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from components.contracts.registry import Registry
+from components.embed.config import EmbedConfig
+from components.embed.embed import embed_catalog
+
+
+def run(
+    checked: str,
+    encoder: str,
+    registry: str,
+    incumbent: str,
+    embeddings: str,
+    *,
+    batch_size: int,
+    max_reject_share: float,
+) -> dict[str, float]:
+    """Embeds items and photos.
+
+    Returns:
+        The figures to show: how many were reused and computed, and at what rate.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        live = None
+        if incumbent != "none":
+            live = Registry.open(registry).download_bundle(incumbent, Path(scratch) / "live")
+        return embed_catalog(
+            checked=Path(checked),
+            encoder=Path(encoder),
+            incumbent_bundle=live,
+            config=EmbedConfig(batch_size=batch_size, max_reject_share=max_reject_share),
+            output=Path(embeddings),
+        )

@@ -1,0 +1,37 @@
+"""From the pipeline's parameters and artifacts to the transform functions."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from components.transform.config import TransformConfig
+from components.transform.transform import transform_examples
+
+
+def run(
+    checked: str,
+    mode: str,
+    examples: str,
+    transform_graph: str,
+    report: str,
+    *,
+    stored_size: int,
+    unseen_fraction: float,
+    max_reject_share: float,
+    beam_options: str,
+) -> None:
+    """Transforms the checked images into examples."""
+    transform_examples(
+        checked=Path(checked),
+        mode=mode,
+        config=TransformConfig(
+            stored_size=stored_size,
+            unseen_fraction=unseen_fraction,
+            max_reject_share=max_reject_share,
+            beam_options=tuple(shlex.split(beam_options)),
+        ),
+        examples=Path(examples),
+        transform_graph=Path(transform_graph),
+        report=Path(report),
+    )

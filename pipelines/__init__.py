@@ -1,0 +1,1 @@
+"""Wires the steps into a Kubeflow pipeline, compiles it, and runs it."""

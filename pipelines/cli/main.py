@@ -1,0 +1,73 @@
+"""`lookalike`: the command line over pipelines, components and serving.
+
+Each command is imported when it is asked for: the engineer on call does not wait for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from components.contracts.errors import LookalikeError
+
+_COMMANDS = {
+    "run": "pipelines.cli.run_command:run",
+    "compile": "pipelines.cli.compile_command:compile_",
+    "parameters": "pipelines.cli.parameters_command:parameters",
+    "serve": "pipelines.cli.serve_command:serve",
+    "index": "pipelines.cli.index_commands:index",
+    "dataset": "pipelines.cli.dataset_commands:dataset",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names in the order in which people meet them."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports and returns a command; None when there is none of that name."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lookalike")
+def cli() -> None:
+    """Visually similar items and search by photo over a shop's catalog.
+
+    Start here: lookalike run --help
+    """
+
+
+def main() -> None:
+    """Runs the command line; an error meant for people ends it with one message, no traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.Abort:
+        click.echo("stopped; finished steps are kept: run the same command to go on", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LookalikeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; nothing is wrong.
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""`lookalike run`: the compiled pipeline on this machine, from a catalog to a promoted index."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.option("--catalog", type=_FILE, required=True, help="Catalog: CSV, JSON lines or Parquet.")
+@click.option("--taxonomy", type=_FILE, required=True, help="Taxonomy: taxon_id,parent_id,name.")
+@click.option("--votes", type=_FILE, help="Crowd votes: item_id,worker_id,taxon_id.")
+@click.option("--queries", type=_FILE, help="Shopper photos: query_id,image,product_id,taxon_id.")
+@click.option(
+    "--workspace",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for results, logs, report.html and the registry.",
+)
+@click.option("--channel", default="demo", show_default=True, help="Channel to promote on.")
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "scratch", "warm", "reuse"]),
+    default="auto",
+    show_default=True,
+    help="Train anew, go on from the live encoder, or keep it; auto decides by what changed.",
+)
+@click.option(
+    "--raters",
+    type=click.Choice(["simulated", "web", "none"]),
+    default="none",
+    show_default=True,
+    help="Who judges the candidate. Simulated raters know the taxonomy: for demos only.",
+)
+@click.option("--config", "config", type=_FILE, help="YAML file of step: {parameter: value}.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="STEP.PARAMETER=VALUE",
+    help="Set one parameter; may be given several times (list: lookalike parameters).",
+)
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+def run(
+    catalog: Path,
+    taxonomy: Path,
+    votes: Path | None,
+    queries: Path | None,
+    workspace: Path,
+    channel: str,
+    mode: str,
+    raters: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the pipeline on this machine: catalog to promoted index.
+
+    Finished steps are kept: after a failure, or with one parameter changed, only what is needed
+    runs again. Exit codes: 0 promoted, 3 refused by a gate, 2 wrong usage or input, 1 failure.
+
+    Example: lookalike run --catalog shop/catalog.csv --taxonomy shop/taxonomy.csv
+    --workspace .lookalike/shop
+    """
+    from pipelines.local.run import Inputs, run_locally  # noqa: PLC0415 - pyyaml, rich
+
+    summary = run_locally(
+        Inputs(catalog=catalog, taxonomy=taxonomy, votes=votes, queries=queries),
+        workspace=workspace,
+        channel=channel,
+        mode=mode,
+        raters=raters,
+        config=config,
+        assignments=assignments,
+    )
+    from pipelines.local.summary import to_terminal  # noqa: PLC0415
+
+    click.echo(to_terminal(summary), err=True)
+    if as_json:
+        click.echo(json.dumps(summary.to_json(), allow_nan=False))
+    sys.exit(summary.exit_code)

@@ -1,0 +1,1 @@
+"""Runs the compiled pipeline on one machine, each step in a process of its own."""

@@ -1,0 +1,210 @@
+"""One run on this machine: parameters, registry, the steps, and the summary."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.contracts.registry import Registry
+from rich.console import Console
+
+from components.contracts.errors import InputError, LookalikeError
+from components.contracts.files import (
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_atomically,
+    write_json,
+)
+from pipelines.compiled import VISUAL_SEARCH, settable
+from pipelines.local.ir import Parameter, Pipeline, Scalar, read_pipeline
+from pipelines.local.runner import Run, run_pipeline
+from pipelines.local.step_cache import StepResult, code_digest, folder_fingerprint
+from pipelines.local.summary import Summary, read_summary, to_page
+from pipelines.local.watch import LiveTable, PlainLines
+from pipelines.settings import parse_assignments, read_settings
+
+_RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables of a run; votes and queries may be absent."""
+
+    catalog: Path
+    taxonomy: Path
+    votes: Path | None = None
+    queries: Path | None = None
+
+
+def run_locally(
+    inputs: Inputs,
+    *,
+    workspace: Path,
+    channel: str,
+    mode: str,
+    raters: str,
+    config: Path | None,
+    assignments: Sequence[str],
+) -> Summary:
+    """Runs the compiled pipeline on this machine.
+
+    Args:
+        inputs: The tables.
+        workspace: Where results, logs, the report and the registry are kept.
+        channel: The channel to promote on.
+        mode: `auto`, `scratch`, `warm` or `reuse`.
+        raters: `simulated`, `web` or `none`.
+        config: A YAML file of settings; None for the defaults.
+        assignments: `STEP.PARAMETER=VALUE` texts; they win over the file.
+
+    Returns:
+        What the run came to.
+
+    Raises:
+        InputError: A parameter or an input cannot be used.
+        StepFailedError: A step failed; finished steps are kept for the next run.
+    """
+    pipeline = read_pipeline(VISUAL_SEARCH)
+    known = settable(pipeline)
+    settings = dict(read_settings(config, known)) if config else {}
+    settings.update(parse_assignments(assignments, known))
+    _check_inputs(inputs)
+    workspace = workspace.resolve()
+    workspace.mkdir(parents=True, exist_ok=True)
+    with _only_one(workspace):
+        registry_path = workspace / "registry"
+        registry = Registry.open(str(registry_path))
+        outside = _fingerprint(inputs, workspace)
+        given: dict[str, Scalar] = {
+            "catalog": str(inputs.catalog.resolve()),
+            "taxonomy": str(inputs.taxonomy.resolve()),
+            "votes": str(inputs.votes.resolve()) if inputs.votes else "",
+            "queries": str(inputs.queries.resolve()) if inputs.queries else "",
+            "registry": str(registry_path),
+            "channel": channel,
+            "mode": mode,
+            "raters": raters,
+            **settings,
+        }
+        identity = _identity(pipeline, given, outside)
+        given["incumbent"] = _incumbent(registry, channel, workspace, identity)
+        run = Run(
+            workspace=workspace,
+            parameters=_complete(pipeline.parameters, given),
+            outside={"catalog": outside},
+            still_good=lambda result: _is_published(registry, result),
+        )
+        with _observer([step.name for step in pipeline.steps]) as observer:
+            results = run_pipeline(pipeline, run, observer)
+        summary = read_summary(
+            results,
+            live=registry.channel(channel).live,
+            registry=str(registry_path),
+            channel=channel,
+            workspace=workspace,
+        )
+        write_json(
+            workspace / _RUN_FILE,
+            {
+                "identity": identity,
+                "incumbent": given["incumbent"],
+                "version": summary.version,
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+        )
+        write_json(workspace / "summary.json", summary.to_json())
+        write_atomically(workspace / "report.html", to_page(summary))
+        return summary
+
+
+def _check_inputs(inputs: Inputs) -> None:
+    for name in ("catalog", "taxonomy", "votes", "queries"):
+        path: Path | None = getattr(inputs, name)
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(f"--{name} {path}: expected a table, received a folder")
+        if not path.exists():
+            raise InputError(f"--{name} {path}: expected a table, found no file")
+        if not os.access(path, os.R_OK):
+            raise InputError(f"--{name} {path}: no permission to read it")
+
+
+@contextmanager
+def _only_one(workspace: Path) -> Iterator[None]:
+    """Keeps a second run out of the workspace while this one works in it."""
+    with (workspace / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LookalikeError(
+                f"{workspace}: another run works here; wait for it or use another --workspace"
+            ) from None
+        yield
+
+
+def _observer(steps: Sequence[str]) -> LiveTable | PlainLines:
+    console = Console(stderr=True)
+    return LiveTable(steps, console) if sys.stderr.isatty() else PlainLines()
+
+
+def _fingerprint(inputs: Inputs, workspace: Path) -> str:
+    """Returns a digest of the tables' content and of the image files' names, sizes and times."""
+    tables = [inputs.catalog, inputs.taxonomy, inputs.votes, inputs.queries]
+    parts = [sha256_file(table) if table else "" for table in tables]
+    folders = {inputs.catalog.resolve().parent}
+    if inputs.queries:
+        folders.add(inputs.queries.resolve().parent)
+    parts.extend(folder_fingerprint(folder, leave_out=workspace) for folder in sorted(folders))
+    return sha256_bytes("\n".join(parts).encode())
+
+
+def _identity(pipeline: Pipeline, given: Mapping[str, Scalar], outside: str) -> str:
+    """Returns a digest of all that a run depends on but the channel's state."""
+    parts = [
+        outside,
+        *(f"{name}={value!r}" for name, value in sorted(given.items())),
+        *(f"{step.name} {step.source} {code_digest(step.name)}" for step in pipeline.steps),
+    ]
+    return sha256_bytes("\n".join(parts).encode())
+
+
+def _incumbent(registry: Registry, channel: str, workspace: Path, identity: str) -> str:
+    """Returns the version to compare with: what is live, or `none`.
+
+    The run that made the live version compared with the one before it. Run again with nothing
+    changed, it finds its own steps finished only when it compares with that one again.
+    """
+    live = registry.channel(channel).live
+    record_file = workspace / _RUN_FILE
+    if live and record_file.is_file():
+        try:
+            record = read_json(record_file)
+        except InputError:
+            record = {}
+        if record.get("identity") == identity and record.get("version") == live:
+            return str(record["incumbent"])
+    return live or "none"
+
+
+def _complete(
+    parameters: Mapping[str, Parameter], given: Mapping[str, Scalar]
+) -> dict[str, Scalar]:
+    values = {name: given.get(name, parameter.default) for name, parameter in parameters.items()}
+    missing = [name for name, value in values.items() if value is None]
+    if missing:
+        raise InputError(f"the pipeline's parameter {missing[0]!r} has no value and no default")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_published(registry: Registry, result: StepResult) -> bool:
+    """Whether the bundle that a finished step published is still in the registry."""
+    version = result.outputs.get("version")
+    return version is None or str(version) in registry.versions()

@@ -1,0 +1,196 @@
+"""What a run came to: one JSON object for programs, a screen of text and a page for people."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.contracts import page
+from components.contracts.files import read_json
+from components.contracts.verdict import Verdict, to_html, to_text
+from pipelines.local.step_cache import StepResult
+from pipelines.local.watch import duration
+
+EXIT_PROMOTED = 0
+EXIT_REFUSED = 3
+
+_FIGURES = (
+    ("shopper", "leaf_hit_at_10", "shopper photos: right type among the first 10"),
+    ("shopper", "leaf_precision_at_10", "shopper photos: share of right type in the first 10"),
+    ("shopper", "product_recall_at_1", "shopper photos: right product first"),
+    ("shopper", "product_recall_at_10", "shopper photos: right product among the first 10"),
+    ("shopper_unseen", "leaf_hit_at_10", "products never trained on: right type in the first 10"),
+    ("shopper_unseen", "product_recall_at_10", "products never trained on: right product"),
+    ("items", "leaf_precision_at_5", "item to item: share of right type in the first 5"),
+    ("items", "leaf_precision_at_10", "item to item: share of right type in the first 10"),
+    ("index", "recall_at_10", "index against exact search: recall@10"),
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of a run.
+
+    Attributes:
+        version: The candidate's version.
+        outcome: `promoted`, `unchanged` (live already) or `refused`.
+        reasons: Why it was refused, one sentence each.
+        live: What the channel points to now; empty when nothing does.
+        mode: `scratch`, `warm` or `reuse`.
+        metrics: By group and name, as the evaluate step wrote them.
+        verdicts: In the order of the gates.
+        results: By step, in order.
+        registry: The registry's URI.
+        channel: The channel's name.
+        workspace: The run's folder.
+    """
+
+    version: str
+    outcome: str
+    reasons: tuple[str, ...]
+    live: str
+    mode: str
+    metrics: Mapping[str, Any]
+    verdicts: tuple[Verdict, ...]
+    results: Mapping[str, StepResult]
+    registry: str
+    channel: str
+    workspace: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the version is live, 3 when a gate refused it."""
+        return EXIT_REFUSED if self.outcome == "refused" else EXIT_PROMOTED
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object that `--json` prints; scripts rely on its keys."""
+        return {
+            "version": self.version,
+            "promoted": self.outcome != "refused",
+            "outcome": self.outcome,
+            "reasons": list(self.reasons),
+            "live": self.live,
+            "mode": self.mode,
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "metrics": dict(self.metrics),
+            "steps": [
+                {"name": result.step, "seconds": round(result.seconds, 3), "cached": result.cached}
+                for result in self.results.values()
+            ],
+        }
+
+
+def read_summary(
+    results: Mapping[str, StepResult], *, live: str, registry: str, channel: str, workspace: Path
+) -> Summary:
+    """Collects the outcome from what the steps wrote."""
+    verdicts = tuple(
+        Verdict.from_json(read_json(path), source=str(path))
+        for path in (
+            results["evaluate"].artifacts["evaluation"] / "verdict.json",
+            results["human_eval"].artifacts["judgement"] / "verdict.json",
+        )
+    )
+    promotion = read_json(results["promote"].artifacts["promotion"] / "outcome.json")
+    return Summary(
+        version=str(results["index"].outputs["version"]),
+        outcome=promotion["outcome"],
+        reasons=tuple(promotion["reasons"]),
+        live=live,
+        mode=str(results["catalog"].outputs["mode"]),
+        metrics=read_json(results["evaluate"].artifacts["evaluation"] / "metrics.json"),
+        verdicts=verdicts,
+        results=results,
+        registry=registry,
+        channel=channel,
+        workspace=workspace,
+    )
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    for group, name, label in _FIGURES:
+        value = metrics.get(group, {}).get(name)
+        if value is not None:
+            found.append((f"{value:.1%}", label))
+    return found
+
+
+def _headline(summary: Summary) -> str:
+    if summary.outcome == "promoted":
+        return f"PROMOTED: {summary.version} is live on channel {summary.channel}"
+    if summary.outcome == "unchanged":
+        return f"UNCHANGED: {summary.version} was live on channel {summary.channel} already"
+    live = f"still live: {summary.live}" if summary.live else "nothing is live"
+    return f"REFUSED: {summary.version} does not go live on channel {summary.channel} ({live})"
+
+
+def _command_path(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)
+
+
+def to_terminal(summary: Summary) -> str:
+    """Returns the summary for a terminal of 80 columns and more."""
+    registry = (
+        summary.registry if "://" in summary.registry else _command_path(Path(summary.registry))
+    )
+    target = f"--registry {registry} --channel {summary.channel}"
+    seconds = sum(r.seconds for r in summary.results.values() if not r.cached)
+    ran = [result.step for result in summary.results.values() if not result.cached]
+    lines = ["", _headline(summary)]
+    lines.extend(f"  - {reason}" for reason in summary.reasons)
+    lines.append("")
+    lines.extend(f"  {figure:>7}  {label}" for figure, label in _figures(summary.metrics))
+    for verdict in summary.verdicts:
+        lines.extend(["", to_text(verdict)])
+    lines.extend(
+        [
+            "",
+            f"mode {summary.mode}; {len(ran)} of {len(summary.results)} steps ran, "
+            f"{duration(seconds)}; the others were finished already"
+            if len(ran) < len(summary.results)
+            else f"mode {summary.mode}; all {len(ran)} steps ran, {duration(seconds)}",
+            f"report:     {_command_path(summary.workspace / 'report.html')}",
+        ]
+    )
+    if summary.live:
+        lines.extend(
+            [
+                f"serve:      lookalike serve {target}",
+                f"status:     lookalike index status {target}",
+                f"roll back:  lookalike index rollback {target} --reason '...'",
+            ]
+        )
+    return "\n".join(lines)
+
+
+def to_page(summary: Summary) -> str:
+    """Returns the run's report as one HTML page; links lead to the steps' own reports."""
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in summary.reasons)
+    rows = []
+    for result in summary.results.values():
+        report = result.artifacts.get("report")
+        link = ""
+        if report is not None and report.exists():
+            target = html.escape(os.path.relpath(report, summary.workspace))
+            link = f'<a href="{target}">report</a>'
+        how = "cached" if result.cached else "ran"
+        rows.append(
+            f"<tr><td>{html.escape(result.step)}</td><td>{how}</td>"
+            f'<td class="number">{duration(result.seconds)}</td><td>{link}</td></tr>'
+        )
+    body = [
+        f'<p class="muted">Mode {summary.mode}, registry <code>'
+        f"{html.escape(summary.registry)}</code></p>",
+        f"<ul>{reasons}</ul>" if reasons else "",
+        page.tiles(_figures(summary.metrics)),
+        *(to_html(verdict) for verdict in summary.verdicts),
+        "<h2>Steps</h2><div class='scroll'><table><thead><tr><th>step</th><th></th><th>time</th>"
+        f"<th></th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
+    ]
+    return page.page(_headline(summary), "".join(body))
