@@ -1,0 +1,169 @@
+"""The preprocessing graph: one TensorFlow Transform function for training, embedding and serving.
+
+Its only input is `image_bytes`, so the very graph that made the training examples also reads what
+a shopper uploads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.transform.config import TransformConfig
+
+INPUT = "image_bytes"
+IMAGE = "image"
+BACKGROUND = "background"
+CHANNEL_MEAN = "channel_mean"
+CHANNEL_STD = "channel_std"
+
+# A round crosses whole rows and columns, so only spirals of white need more than a handful.
+_MOST_ROUNDS = 64
+
+
+def raw_feature_spec() -> dict[str, Any]:
+    """Returns the feature spec of the graph's only input: one encoded image."""
+    return {INPUT: tf.io.FixedLenFeature([], tf.string)}
+
+
+def preprocessing_fn(config: TransformConfig) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Returns the function that TensorFlow Transform traces.
+
+    The function takes `image_bytes`, a string tensor [batch] of images that
+    `components.contracts.images.admit` let through, and gives, with S the stored size:
+
+    - `image`: float32 [batch, S, S, 3], whole numbers from 0 to 255. (TensorFlow Transform lets
+      no uint8 out of a graph; the shards hold these numbers as bytes.)
+    - `background`: float32 [batch, S, S], 255 where the white around the product is, else 0.
+    - `channel_mean`, `channel_std`: float32 [batch, 3], the same for every image: mean and
+      standard deviation of the training split's pixels per channel, from 0 to 255.
+    """
+    size = config.stored_size
+
+    def preprocess(inputs: dict[str, Any]) -> dict[str, Any]:
+        image = tf.map_fn(
+            lambda data: decode(data, size=size),
+            inputs[INPUT],
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+        )
+        pixels = tf.cast(image, tf.float32)
+        background = background_mask(image, white=config.background_white, halo=config.halo_white)
+        mean, deviation = _channel_statistics(pixels)
+        count = tf.shape(pixels)[0]
+        return {
+            IMAGE: pixels,
+            BACKGROUND: tf.where(background, 255.0, 0.0),
+            CHANNEL_MEAN: tf.tile(mean[tf.newaxis], [count, 1]),
+            CHANNEL_STD: tf.tile(deviation[tf.newaxis], [count, 1]),
+        }
+
+    return preprocess
+
+
+def decode(image_bytes: Any, *, size: int) -> Any:
+    """Decodes one image, pads it with white to a square and resizes it.
+
+    Args:
+        image_bytes: Scalar string tensor: a PNG or JPEG.
+        size: Side of the result in pixels.
+
+    Returns:
+        uint8 tensor [size, size, 3], sRGB; bilinear with anti-aliasing.
+    """
+    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    side = tf.maximum(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    margins = [[top, side - height - top], [left, side - width - left], [0, 0]]
+    square = tf.pad(image, margins, constant_values=tf.constant(255, tf.uint8))
+    resized = tf.image.resize(square, [size, size], method="bilinear", antialias=True)
+    resized = tf.ensure_shape(resized, [size, size, 3])
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def background_mask(image: Any, *, white: int, halo: int) -> Any:
+    """Finds the white around a product: white that connects to the border of the image.
+
+    White inside the product (a shirt, the gap in a chair's back) stays part of it: nothing in the
+    pixels tells the two apart.
+
+    Args:
+        image: uint8 tensor [batch, S, S, 3].
+        white: Darkest value that all channels of a background pixel may have.
+        halo: The same for pixels that touch the background found so.
+
+    Returns:
+        Boolean tensor [batch, S, S].
+    """
+    darkest = tf.reduce_min(image, axis=-1)
+    reached = _flood(darkest >= tf.cast(white, tf.uint8))
+    grown = reached
+    for axis in (1, 2):
+        for offset in (-1, 1):
+            grown |= _shift(reached, offset, axis)
+    return reached | (grown & (darkest >= tf.cast(halo, tf.uint8)))
+
+
+def _shift(mask: Any, offset: int, axis: int) -> Any:
+    """Moves a mask by one pixel; what comes in from outside is False."""
+    size = mask.shape[axis]
+    before, after = max(offset, 0), max(-offset, 0)
+    paddings = [[0, 0], [0, 0], [0, 0]]
+    paddings[axis] = [before, after]
+    padded = tf.pad(mask, paddings)
+    begin = [0, 0, 0]
+    begin[axis] = after
+    extent = [-1, -1, -1]
+    extent[axis] = size
+    return tf.slice(padded, begin, extent)
+
+
+def _flood(passable: Any) -> Any:
+    """Returns what can be reached from the border through passable pixels, by edges.
+
+    Reaching spreads along whole runs of a row, then of a column, until nothing changes: a
+    handful of rounds where a pixel-by-pixel dilation needs as many as the image is wide.
+    """
+    size = passable.shape[1]
+    border = tf.pad(tf.zeros([size - 2, size - 2], tf.bool), [[1, 1], [1, 1]], constant_values=True)
+    barrier = tf.cast(~passable, tf.int32)
+    lines = tf.reshape(tf.range(tf.shape(passable)[0] * size), [-1, size]) * (size + 1)
+    # Every run of passable pixels in a line has its own number: how many barriers precede it.
+    in_rows = lines[:, :, tf.newaxis] + tf.cumsum(barrier, axis=2)
+    in_columns = lines[:, tf.newaxis, :] + tf.cumsum(barrier, axis=1)
+    runs = tf.shape(passable)[0] * size * (size + 1)
+
+    def spread(reached: Any, numbers: Any) -> Any:
+        hit = tf.math.unsorted_segment_max(tf.cast(reached, tf.int32), numbers, runs)
+        return passable & (tf.gather(hit, numbers) > 0)
+
+    def advance(reached: Any, _: Any) -> tuple[Any, Any]:
+        further = spread(spread(reached, in_rows), in_columns)
+        return further, tf.reduce_any(further != reached)
+
+    reached, _ = tf.while_loop(
+        lambda _, moving: moving,
+        advance,
+        (passable & border, tf.constant(True)),
+        maximum_iterations=_MOST_ROUNDS,
+    )
+    return reached
+
+
+def _channel_statistics(pixels: Any) -> tuple[Any, Any]:
+    """Returns mean and standard deviation per channel over the analysed data set.
+
+    One analyzer over the images' first and second moments is enough, because all images have as
+    many pixels: std = sqrt(E[x^2] - E[x]^2).
+    """
+    moments = tf.concat(
+        [tf.reduce_mean(pixels, axis=[1, 2]), tf.reduce_mean(tf.square(pixels), axis=[1, 2])],
+        axis=1,
+    )
+    overall = tft.mean(moments, reduce_instance_dims=False)
+    mean, square = overall[:3], overall[3:]
+    return mean, tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))

@@ -1,0 +1,191 @@
+"""The transform step: checked items in, training examples and the preprocessing graph out."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.contracts import catalog
+from components.contracts.catalog import Item, Reject
+from components.contracts.errors import InputError, LookalikeError
+from components.contracts.files import (
+    fresh_directory,
+    read_json_lines,
+    write_atomically,
+    write_json,
+)
+from components.contracts.progress import Progress
+from components.contracts.taxonomy import Taxonomy
+from components.transform.config import TransformConfig
+from components.transform.report import render, render_skipped
+
+STATISTICS_FILE = "statistics.json"
+DEAD_LETTERS_FILE = "dead_letters.jsonl"
+SKIPPED_FILE = "skipped.json"
+MODES = ("scratch", "warm", "reuse")
+
+
+def transform_examples(
+    *,
+    checked: Path,
+    mode: str,
+    config: TransformConfig,
+    examples: Path,
+    transform_graph: Path,
+    report: Path,
+) -> dict[str, float]:
+    """Decodes, resizes and shards the catalog's images with Beam and TensorFlow Transform.
+
+    Products are split by their id: a share of them (`config.unseen_fraction`) goes to `unseen`,
+    everything else to `train`. The channel statistics in the graph come from `train` alone.
+
+    Args:
+        checked: What the catalog step wrote.
+        mode: `scratch` or `warm`; `reuse` writes only a note, because the live encoder brings its
+            own graph and nothing is trained.
+        config: The step's settings.
+        examples: Directory for the TFRecord shards, `statistics.json` and `dead_letters.jsonl`;
+            emptied first, and whole once `statistics.json` is there.
+        transform_graph: Directory for TensorFlow Transform's output; emptied first.
+        report: The HTML file to write.
+
+    Returns:
+        Figures for the pipeline's metrics.
+
+    Raises:
+        InputError: The checked catalog has no item to train on, or the mode is unknown.
+        LookalikeError: More images than `config.max_reject_share` cannot be decoded.
+    """
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r}: expected {', '.join(MODES)}")
+    fresh_directory(examples)
+    fresh_directory(transform_graph)
+    if mode == "reuse":
+        note = {
+            "skipped": True,
+            "reason": "mode reuse: the live encoder brings its own preprocessing graph, and "
+            "nothing is trained",
+        }
+        write_json(transform_graph / SKIPPED_FILE, note)
+        write_json(examples / SKIPPED_FILE, note)
+        write_atomically(report, render_skipped(str(note["reason"])))
+        return {"skipped": 1.0}
+
+    items_file = checked / catalog.ITEMS_FILE
+    items = catalog.read_items(items_file)
+    taxonomy = Taxonomy.read(checked / catalog.TAXONOMY_FILE)
+    statistics = _run(items_file, items, taxonomy, config, examples, transform_graph)
+    dead = catalog.read_rejects(examples / DEAD_LETTERS_FILE)
+    write_atomically(
+        report, render(statistics=statistics, taxonomy=taxonomy, dead=dead, examples=examples)
+    )
+    _stop_on_rejects(dead, total=len(items), config=config, source=str(items_file))
+    if not statistics["train"]["examples"]:
+        raise LookalikeError(
+            f"{items_file}: expected training images, but none could be decoded; see {report}"
+        )
+    write_json(examples / STATISTICS_FILE, statistics)
+    return {
+        "train_examples": float(statistics["train"]["examples"]),
+        "unseen_examples": float(statistics["unseen"]["examples"]),
+        "train_products": float(statistics["train"]["products"]),
+        "unseen_products": float(statistics["unseen"]["products"]),
+        "dead_letters": float(len(dead)),
+    }
+
+
+def _run(
+    items_file: Path,
+    items: Sequence[Item],
+    taxonomy: Taxonomy,
+    config: TransformConfig,
+    examples: Path,
+    transform_graph: Path,
+) -> dict[str, Any]:
+    """Runs the pipeline and returns what statistics.json will say."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Here and not above: importing TensorFlow takes seconds, and mode reuse needs none of it.
+    from components.transform import pipeline  # noqa: PLC0415
+
+    if not any(pipeline.split_of(item.product_id, config) == "train" for item in items):
+        raise InputError(
+            f"{items_file}: expected items to train on, found none among {len(items)} "
+            f"(transform.unseen_fraction is {config.unseen_fraction})"
+        )
+    label_paths = {
+        taxon_id: tuple(taxonomy.class_id(node) for node in taxonomy.path(taxon_id))
+        for taxon_id in {item.taxon_id for item in items}
+    }
+    plan = pipeline.ShardPlan.of(items, config)
+    with tempfile.TemporaryDirectory(prefix="lookalike-transform-") as temporary:
+        shard_counts = Path(temporary) / "shards.jsonl"
+        with Progress("transform", total=len(items), unit="images") as progress:
+            pipeline.Admit.report = lambda done, bad: progress.advance(done, rejects=bad)
+            try:
+                pipeline.run(
+                    items=items_file,
+                    plan=plan,
+                    label_paths=label_paths,
+                    config=config,
+                    examples=examples,
+                    transform_graph=transform_graph,
+                    dead_letters=examples / DEAD_LETTERS_FILE,
+                    shard_counts=shard_counts,
+                )
+            finally:
+                pipeline.Admit.report = None
+        written = list(read_json_lines(shard_counts))
+    mean, deviation = pipeline.channel_statistics(transform_graph)
+    dead = catalog.read_rejects(examples / DEAD_LETTERS_FILE)
+    lost = {reject.key for reject in dead}
+    statistics: dict[str, Any] = {
+        "stored_size": config.stored_size,
+        "channel_mean": mean,
+        "channel_std": deviation,
+        "class_counts": {},
+        "rejects": dict(sorted(Counter(reject.reason for reject in dead).items())),
+    }
+    for split in pipeline.SPLITS:
+        kept = [
+            item
+            for item in items
+            if item.item_id not in lost and pipeline.split_of(item.product_id, config) == split
+        ]
+        counted = sum(shard["records"] for shard in written if shard["split"] == split)
+        if counted != len(kept):
+            raise LookalikeError(
+                f"{examples / split}: expected {len(kept)} examples ({len(items)} items without "
+                f"{len(dead)} dead letters), the shards hold {counted}; nothing may get lost, so "
+                "this output is not used: run the step again, and report it if it comes back"
+            )
+        statistics[split] = {
+            "examples": len(kept),
+            "shards": plan.count(split),
+            "products": len({item.product_id for item in kept}),
+        }
+        if split == "train":
+            classes = Counter(number for item in kept for number in label_paths[item.taxon_id])
+            statistics["class_counts"] = {
+                str(number): classes[number] for number in sorted(classes)
+            }
+    return statistics
+
+
+def _stop_on_rejects(
+    dead: Sequence[Reject], *, total: int, config: TransformConfig, source: str
+) -> None:
+    allowed = max(1, math.floor(config.max_reject_share * total))
+    if len(dead) <= allowed:
+        return
+    reasons = Counter(reject.reason for reject in dead).most_common()
+    counted = ", ".join(f"{reason} {count}" for reason, count in reasons)
+    raise LookalikeError(
+        f"{source}: {len(dead)} of {total} images were set aside ({counted}), more than the "
+        f"{allowed} that transform.max_reject_share = {config.max_reject_share} allows; the "
+        f"first: {dead[0].detail}. Repair the images, or raise the limit if this is meant"
+    )
