@@ -1,0 +1,71 @@
+"""Parameters of the index step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from components.contracts.errors import InputError
+from components.contracts.searcher import Backend
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """How the index is chosen, tuned and recorded.
+
+    Attributes:
+        backend: `auto` chooses by size; or `brute_force`, `ah`, `tree_ah`.
+        brute_force_below: Up to this many items (exclusive) `auto` searches exactly.
+        tree_from: From this many items `auto` uses a tree; between the two, a quantised scan.
+        recall_target: What the lower confidence bound of recall must reach, in (0, 1].
+        recall_at: Neighbours that recall is counted over.
+        tuning_queries: Queries for choosing and for measuring recall (half each).
+        latency_queries: Single queries timed for each point of the curve.
+        soar: Whether a tree keeps each point in a second partition.
+        bfloat16_reorder: Whether exact scores inside ScaNN use half the memory.
+        golden_queries: Queries kept in the bundle with their answers.
+        golden_images: How many of those keep their photo.
+        golden_k: Items in a golden answer, one image a product.
+        seed: Seed of everything drawn here.
+    """
+
+    backend: str = AUTO
+    brute_force_below: int = 20_000
+    tree_from: int = 100_000
+    recall_target: float = 0.99
+    recall_at: int = 10
+    tuning_queries: int = 1000
+    latency_queries: int = 200
+    soar: bool = True
+    bfloat16_reorder: bool = False
+    golden_queries: int = 50
+    golden_images: int = 8
+    golden_k: int = 10
+    seed: int = 17
+
+    def __post_init__(self) -> None:
+        """Refuses values without a meaning."""
+        choices = (AUTO, *get_args(Backend))
+        if self.backend not in choices:
+            raise InputError(
+                f"index.backend: expected one of {', '.join(choices)}; received {self.backend!r}"
+            )
+        if not 0.0 < self.recall_target <= 1.0:
+            raise InputError(
+                f"index.recall_target: expected a share in (0, 1], received {self.recall_target}"
+            )
+        smallest = {
+            "recall_at": 1,
+            "tuning_queries": 2,
+            "latency_queries": 1,
+            "golden_queries": 1,
+            "golden_images": 0,
+            "golden_k": 1,
+        }
+        for name, least in smallest.items():
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"index.{name}: expected at least {least}, received {getattr(self, name)}"
+                )

@@ -1,0 +1,250 @@
+"""Choosing how the index searches: fast enough to be worth it, and proved to find what is there."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.contracts import searcher as search
+from components.contracts.progress import Progress
+from components.contracts.searcher import ExactSearcher, IndexParameters, Searcher, Vectors
+from components.index.config import AUTO, IndexConfig
+
+# One-sided 95% normal quantile.
+_Z = 1.6449
+# Noise added to a vector, as a share of its length: a cosine of about 0.93 to the original.
+_NOISE = 0.4
+# Rounding in scores; items as near as this are equally good answers.
+_SCORE_TOLERANCE = 1e-5
+_LEAF_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_REORDER_FACTORS = (3, 10, 30, 100)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of the searcher, measured.
+
+    Attributes:
+        leaves_to_search: Partitions scanned; 0 without a tree.
+        reorder: Candidates scored again exactly; 0 where every score is exact.
+        recall: Mean recall over the queries, in [0, 1].
+        recall_lower: Lower 95% confidence bound of it.
+        p50_ms: Median time of a single query, in milliseconds.
+        p95_ms: 95th percentile of the same.
+    """
+
+    leaves_to_search: int
+    reorder: int
+    recall: float
+    recall_lower: float
+    p50_ms: float
+    p95_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The searcher chosen.
+
+    Attributes:
+        searcher: Ready to save.
+        points: Everything measured while choosing.
+        chosen: Position of the chosen setting in `points`.
+        held_out: The chosen setting measured on queries that played no part in choosing it.
+        queries: How many queries `held_out` was measured on.
+    """
+
+    searcher: Searcher
+    points: tuple[Point, ...]
+    chosen: int
+    held_out: Point
+    queries: int
+
+
+def tune(vectors: Vectors, queries: Vectors, config: IndexConfig) -> Tuned:
+    """Builds the index and chooses its settings.
+
+    Args:
+        vectors: float32 `[items, dim]`, unit norm.
+        queries: float32 `[queries, dim]`, unit norm: real query vectors, possibly none.
+        config: Target and sizes.
+
+    Returns:
+        The fastest setting whose lower recall bound reaches the target; settings run up to an
+        exhaustive one, so that there always is one unless scores are kept in bfloat16: then the
+        setting with the best bound.
+    """
+    searcher = search.build(vectors, initial_parameters(len(vectors), config))
+    sample = held_out_queries(queries, vectors, count=config.tuning_queries, seed=config.seed)
+    half = len(sample) // 2
+    choosing, measuring = sample[:half], sample[half:]
+    exact = ExactSearcher(vectors)
+    k = min(config.recall_at, len(vectors))
+    choosing_worst, measuring_worst = (
+        exact.search(part, k)[1][:, k - 1] for part in (choosing, measuring)
+    )
+    variants = _variants(searcher, k)
+    points = []
+    with Progress("tune", total=len(variants), unit="settings") as progress:
+        for variant in variants:
+            points.append(_measure(variant, vectors, choosing, choosing_worst, k, config))
+            progress.advance()
+    reached = [n for n, point in enumerate(points) if point.recall_lower >= config.recall_target]
+    chosen = (
+        min(reached, key=lambda n: points[n].p50_ms)
+        if reached
+        else max(range(len(points)), key=lambda n: points[n].recall_lower)
+    )
+    held_out = _measure(variants[chosen], vectors, measuring, measuring_worst, k, config)
+    return Tuned(variants[chosen], tuple(points), chosen, held_out, len(measuring))
+
+
+def initial_parameters(items: int, config: IndexConfig) -> IndexParameters:
+    """Returns the backend for a catalog of this size, with settings to build it with."""
+    backend = config.backend
+    if backend == AUTO:
+        if items < config.brute_force_below:
+            backend = "brute_force"
+        else:
+            backend = "ah" if items < config.tree_from else "tree_ah"
+    if backend == "brute_force":
+        return IndexParameters(backend="brute_force")
+    reorder = min(items, 10 * config.recall_at)
+    if backend == "ah":
+        return IndexParameters(
+            backend="ah", reorder=reorder, bfloat16_reorder=config.bfloat16_reorder
+        )
+    # 2000 leaves for a million points measured best among those tried (facts of the stack).
+    leaves = max(1, min(items // 4, round(2 * math.sqrt(items))))
+    return IndexParameters(
+        backend="tree_ah",
+        leaves=leaves,
+        leaves_to_search=max(1, leaves // 20),
+        reorder=reorder,
+        soar=config.soar,
+        bfloat16_reorder=config.bfloat16_reorder,
+    )
+
+
+def held_out_queries(queries: Vectors, items: Vectors, *, count: int, seed: int) -> Vectors:
+    """Returns queries to tune with: none of them is an indexed item.
+
+    Real queries come first; what is missing up to `count` are real queries (or, where there are
+    none, items) moved by noise. An item's own vector would be found too easily.
+
+    Args:
+        queries: float32 `[queries, dim]`, possibly empty.
+        items: float32 `[items, dim]`.
+        count: How many to return.
+        seed: Seed of the draw.
+
+    Returns:
+        float32 `[count, dim]`, unit norm, in random order.
+    """
+    rng = np.random.default_rng(seed)
+    real = queries[rng.permutation(len(queries))[:count]]
+    source = queries if len(queries) else items
+    chosen = source[rng.integers(0, len(source), count - len(real))].astype(np.float32)
+    noise = rng.standard_normal(chosen.shape, dtype=np.float32)
+    moved = chosen + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    together = np.concatenate([real, moved]).astype(np.float32)
+    return np.ascontiguousarray(together[rng.permutation(len(together))])
+
+
+def recall_of(
+    indices: npt.NDArray[np.int64], vectors: Vectors, queries: Vectors, worst: Vectors
+) -> npt.NDArray[np.float64]:
+    """Returns each query's recall@k: the share of its k answers that are among the k nearest.
+
+    An answer counts when its true score is at least that of the k-th nearest item, so that equally
+    near items are equally right.
+
+    Args:
+        indices: int64 `[queries, k]`, padded with -1.
+        vectors: float32 `[items, dim]`.
+        queries: float32 `[queries, dim]`.
+        worst: float32 `[queries]`: the exact score of the k-th nearest item.
+
+    Returns:
+        float64 `[queries]` in [0, 1].
+    """
+    scores = np.einsum("qd,qkd->qk", queries, vectors[np.maximum(indices, 0)])
+    right = (indices >= 0) & (scores >= worst[:, None] - _SCORE_TOLERANCE)
+    return np.asarray(right.mean(axis=1), np.float64)
+
+
+def recall_lower_bound(recall: float, queries: int) -> float:
+    """Returns the one-sided 95% Wilson lower bound of a mean recall.
+
+    A query's recall lies in [0, 1], so its variance is at most that of a coin with the same mean:
+    the bound for a coin holds, and is cautious.
+
+    Args:
+        recall: Mean over the queries.
+        queries: How many.
+
+    Source:
+        Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if not queries:
+        return 0.0
+    square = _Z**2 / queries
+    spread = _Z * math.sqrt(recall * (1 - recall) / queries + square / (4 * queries))
+    return max(0.0, (recall + square / 2 - spread) / (1 + square))
+
+
+def _variants(searcher: Searcher, k: int) -> list[Searcher]:
+    parameters = searcher.parameters
+    if parameters.backend == "brute_force":
+        return [searcher]
+    from components.contracts.scann_backend import ScannSearcher  # noqa: PLC0415
+
+    assert isinstance(searcher, ScannSearcher)
+    items = searcher.shape[0]
+    widths = sorted({min(items, k * factor) for factor in _REORDER_FACTORS} | {items})
+    leaves = [0]
+    if parameters.backend == "tree_ah":
+        leaves = sorted({max(1, round(parameters.leaves * share)) for share in _LEAF_SHARES})
+    # Reordering every item is the exhaustive end of the curve; with few leaves it says nothing.
+    return [
+        searcher.tuned(reorder=width, leaves_to_search=leaf)
+        for leaf in leaves
+        for width in widths
+        if width < items or leaf == leaves[-1]
+    ]
+
+
+def _measure(
+    searcher: Searcher,
+    vectors: Vectors,
+    queries: Vectors,
+    worst: Vectors,
+    k: int,
+    config: IndexConfig,
+) -> Point:
+    indices, _ = searcher.search(queries, k)
+    recall = float(recall_of(indices, vectors, queries, worst).mean())
+    times = []
+    for number in range(config.latency_queries):
+        row = number % len(queries)
+        start = time.perf_counter()
+        searcher.search(queries[row : row + 1], k)
+        times.append(1e3 * (time.perf_counter() - start))
+    exact = searcher.parameters.backend == "brute_force"
+    return Point(
+        leaves_to_search=searcher.parameters.leaves_to_search,
+        reorder=0 if exact else searcher.parameters.reorder,
+        recall=recall,
+        recall_lower=recall_lower_bound(recall, len(queries)),
+        p50_ms=float(np.percentile(times, 50)),
+        p95_ms=float(np.percentile(times, 95)),
+    )
