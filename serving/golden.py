@@ -1,0 +1,141 @@
+"""Golden queries: a loaded bundle must answer them as it did when it was built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components.contracts.errors import InputError
+from components.contracts.files import read_json
+from components.contracts.images import BadImageError, admit
+from components.contracts.retrieval import BundleIndex, Hits
+from components.contracts.searcher import Vectors
+from serving.encoder import Encode
+
+QUERIES_FILE = "golden/queries.npy"
+ANSWERS_FILE = "golden/answers.json"
+# Sums are added up in another order on another processor or in another batch: cosines move by
+# about 1e-6, and items that are as good as equal change places.
+SCORE_TOLERANCE = 1e-4
+# Cosine between a photo's recorded vector and the one it gets now. JPEG decoders may differ by a
+# grey level between machines; another encoder is at home below 0.9.
+VECTOR_COSINE = 0.999
+
+
+@dataclass(frozen=True)
+class GoldenQuery:
+    """A recorded question with its answer.
+
+    Attributes:
+        name: The query's or item's id.
+        vector: float32 `[1, dim]`, unit norm.
+        photo: Path of the photo behind the vector, when the bundle keeps it.
+        item_ids: The recorded item ids, best first.
+        scores: The recorded cosines, in the same order.
+    """
+
+    name: str
+    vector: Vectors
+    photo: Path | None
+    item_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+def read(bundle: Path) -> list[GoldenQuery]:
+    """Reads a bundle's golden queries.
+
+    Raises:
+        InputError: There are none, or queries and answers do not belong together.
+    """
+    path = bundle / ANSWERS_FILE
+    content = read_json(path)
+    try:
+        vectors = np.load(bundle / QUERIES_FILE, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{bundle / QUERIES_FILE}: expected npy vectors ({error})") from None
+    try:
+        records = content["queries"]
+        queries = [
+            GoldenQuery(
+                name=str(record["query_id"]),
+                vector=vectors[row : row + 1],
+                photo=bundle / record["image"] if record["image"] else None,
+                item_ids=tuple(map(str, record["item_ids"])),
+                scores=tuple(map(float, record["scores"])),
+            )
+            for row, record in enumerate(records)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected queries with query_id, image, item_ids and scores ({error!r})"
+        ) from None
+    if not queries or len(queries) != len(vectors):
+        raise InputError(
+            f"{path}: expected one answer for each of at least one golden query, found "
+            f"{len(queries)} answers for {len(vectors)} queries"
+        )
+    return queries
+
+
+def check_answers(index: BundleIndex, queries: Sequence[GoldenQuery]) -> None:
+    """Asks the golden queries, one at a time: that is the path that requests take.
+
+    Raises:
+        InputError: An answer differs from the recorded one by more than rounding.
+    """
+    for query in queries:
+        hits = index.answer(query.vector, max(1, len(query.item_ids)))[0]
+        problem = _difference(hits, query.item_ids, query.scores)
+        if problem:
+            raise InputError(
+                f"golden query {query.name}: {problem}; the index does not answer as it did when "
+                "it was built"
+            )
+
+
+def check_encoder(encode: Encode, queries: Sequence[GoldenQuery]) -> int:
+    """Embeds the golden photos again, which also warms the encoder up.
+
+    Returns:
+        How many photos there were.
+
+    Raises:
+        InputError: A photo gets another vector than it got when the bundle was built.
+    """
+    asked = 0
+    for query in queries:
+        if query.photo is None:
+            continue
+        try:
+            vector = encode([admit(query.photo.read_bytes())])
+        except (BadImageError, OSError) as error:
+            raise InputError(f"golden query {query.name}: {query.photo.name}: {error}") from None
+        cosine = float(vector[0] @ query.vector[0])
+        if not cosine >= VECTOR_COSINE:
+            raise InputError(
+                f"golden query {query.name}: expected the photo's vector as it was when the bundle "
+                f"was built (cosine at least {VECTOR_COSINE}), received cosine {cosine:.4f}; the "
+                "encoder is not the one that the index was built with"
+            )
+        asked += 1
+    return asked
+
+
+def _difference(hits: Hits, item_ids: Sequence[str], scores: Sequence[float]) -> str:
+    """Returns how an answer differs from the recorded one; empty when it does not."""
+    if len(hits) != len(item_ids):
+        return f"expected {len(item_ids)} items, received {len(hits)}"
+    for place, (expected, received) in enumerate(zip(scores, hits.scores, strict=True), start=1):
+        if not abs(expected - received) <= SCORE_TOLERANCE:
+            return f"place {place}: expected the score {expected:.5f}, received {received:.5f}"
+    recorded = dict(zip(item_ids, scores, strict=True))
+    last = min(scores, default=0.0)
+    for item_id, score in zip(hits.item_ids, hits.scores, strict=True):
+        known = recorded.get(item_id)
+        # An item that was not recorded may only have been level with the last one that was.
+        if not abs(score - (last if known is None else known)) <= SCORE_TOLERANCE:
+            return f"received {item_id!r} with {score:.5f}, which was not recorded so"
+    return ""

@@ -1,0 +1,44 @@
+"""One JSON object a line on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+logger = logging.getLogger("lookalike.serving")
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record, and what was passed in `extra={"fields": {...}}`, as one JSON line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line."""
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **fields,
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=True, default=str)
+
+
+def configure() -> None:
+    """Sends our log and uvicorn's to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    for name, level in (("lookalike.serving", logging.INFO), ("uvicorn", logging.WARNING)):
+        target = logging.getLogger(name)
+        target.handlers = [handler]
+        target.setLevel(level)
+        target.propagate = False
+
+
+def event(message: str, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Logs one event with its fields."""
+    logger.log(level, message, extra={"fields": fields})

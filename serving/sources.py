@@ -1,0 +1,111 @@
+"""Where a server's bundles come from: a channel of a registry, or one directory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from components.contracts.bundle import read_manifest
+from components.contracts.errors import LookalikeError
+from components.contracts.files import sha256_bytes
+
+
+class DirectorySource:
+    """One bundle directory, served as it is."""
+
+    def __init__(self, directory: Path) -> None:
+        """Reads the manifest.
+
+        Raises:
+            InputError: The directory is not a bundle.
+        """
+        self._directory = directory
+        self._version = read_manifest(directory).version
+
+    def live(self) -> str:
+        """Returns the bundle's version."""
+        return self._version
+
+    def fetch(self, version: str) -> Path:
+        """Returns the directory."""
+        del version
+        return self._directory
+
+    def discard(self, version: str) -> None:
+        """Does nothing: the directory is somebody else's."""
+        del version
+
+
+class ChannelSource:
+    """A channel of a registry; bundles are kept in a folder that outlives the server."""
+
+    def __init__(self, uri: str, channel: str, cache: Path) -> None:
+        """Opens the registry.
+
+        Args:
+            uri: The registry.
+            channel: The channel's name.
+            cache: Folder for downloaded bundles; several servers may share it.
+
+        Raises:
+            LookalikeError: The registry cannot be opened.
+        """
+        self._uri = uri
+        from components.contracts.registry import Registry  # noqa: PLC0415
+
+        self._registry = Registry.open(uri)
+        self._channel = channel
+        # Two registries may use the same version for different bundles.
+        self._cache = cache / sha256_bytes(uri.encode())[:16]
+
+    def live(self) -> str:
+        """Returns the version that the channel names; empty when it names none.
+
+        Raises:
+            LookalikeError: The registry cannot be read.
+        """
+        return self._registry.channel(self._channel).live or ""
+
+    def require_live(self) -> str:
+        """Returns the live version.
+
+        Raises:
+            LookalikeError: Nothing is live: says what to do.
+        """
+        version = self.live()
+        if not version:
+            raise LookalikeError(
+                f"channel {self._channel!r} of {self._uri} has no live bundle; run the pipeline "
+                f"(lookalike run ... --channel {self._channel}) or promote a version "
+                f"(lookalike index promote --registry {self._uri} --channel {self._channel})"
+            )
+        return version
+
+    def fetch(self, version: str) -> Path:
+        """Returns the bundle's folder in the cache, downloaded when it is not there yet.
+
+        Raises:
+            LookalikeError: The registry cannot be read.
+        """
+        target = self._cache / version
+        if target.is_dir():
+            return target
+        self._cache.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=self._cache))
+        try:
+            download = partial / "bundle"
+            self._registry.download_bundle(version, download)
+            try:
+                download.rename(target)
+            except OSError:
+                # Another server that shares the cache was faster; what it has is checked as well.
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return target
+
+    def discard(self, version: str) -> None:
+        """Removes the cached bundle, so that it is downloaded again."""
+        shutil.rmtree(self._cache / version, ignore_errors=True)
