@@ -41,7 +41,7 @@ def catalog(
         checked: The checked catalog.
         report: Labels, rejects with pictures, suspected catalog errors.
         max_reject_share: Largest share of rows set aside, 0 to 1.
-        max_changed_share: Largest share of new and changed items for which auto means reuse, 0 to 1.
+        max_changed_share: Largest share of new and changed items at which auto means reuse, 0 to 1.
         ancestor_confidence: Smallest probability that a label needs, 0.5 to 1.
     """
     from components.catalog.step import run

@@ -77,6 +77,4 @@ def run(
 
 
 def _has_new_nodes(today: Taxonomy, previous: Taxonomy) -> bool:
-    return any(
-        taxon.taxon_id not in previous for taxon in today.taxa if taxon.taxon_id in today
-    )
+    return any(taxon.taxon_id not in previous for taxon in today.taxa if taxon.taxon_id in today)

@@ -17,6 +17,7 @@ _COMMANDS = {
     "compile": "pipelines.cli.compile_command:compile_",
     "parameters": "pipelines.cli.parameters_command:parameters",
     "serve": "pipelines.cli.serve_command:serve",
+    "ask": "pipelines.cli.ask_command:ask",
     "index": "pipelines.cli.index_commands:index",
     "dataset": "pipelines.cli.dataset_commands:dataset",
 }

@@ -17,7 +17,7 @@ from components.contracts import progress
 from components.contracts.errors import LookalikeError
 from components.contracts.files import read_json
 from pipelines.local.ir import FromPipeline, FromStep, Pipeline, Scalar, Step
-from pipelines.local.step_cache import StepCache, StepResult, step_key
+from pipelines.local.step_cache import StepCache, StepResult, artifact_paths, step_key
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 20.0
@@ -96,7 +96,10 @@ def run_pipeline(pipeline: Pipeline, run: Run, observer: Observer) -> dict[str, 
             if isinstance(source, FromStep)
         }
         key = step_key(step, arguments, upstream, run.outside.get(step.name, ""))
-        found = cache.find(step, key) if step.cacheable else None
+        # A step that reads from outside is not cached in a cluster, where nothing says whether the
+        # outside changed; here its fingerprint is part of the key.
+        reusable = step.cacheable or step.name in run.outside
+        found = cache.find(step, key) if reusable else None
         if found is not None and run.still_good(found):
             cache.touch(found)
             results[step.name] = found
@@ -164,7 +167,7 @@ def _executor_input(
             result.artifacts[source.output],
             result.metadata.get(source.output, {}),
         )
-    outputs = directory / "outputs"
+    paths = artifact_paths(step, directory)
     return {
         "inputs": {"parameterValues": dict(arguments), "artifacts": inputs},
         "outputs": {
@@ -173,7 +176,7 @@ def _executor_input(
                 for name in step.output_parameters
             },
             "artifacts": {
-                name: artifact(name, schema, outputs / name, {})
+                name: artifact(name, schema, paths[name], {})
                 for name, schema in step.output_artifacts.items()
             },
             "outputFile": str(directory / "executor_output.json"),
@@ -242,7 +245,7 @@ def _execute(
             step=step.name,
             key=key,
             outputs=outputs,
-            artifacts={name: directory / "outputs" / name for name in step.output_artifacts},
+            artifacts=artifact_paths(step, directory),
             metadata=metadata,
             seconds=seconds,
             cached=False,

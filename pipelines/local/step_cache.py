@@ -118,6 +118,18 @@ def step_key(
     return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 
 
+def artifact_paths(step: Step, directory: Path) -> dict[str, Path]:
+    """Returns where each output artifact of a step lies below its result's directory.
+
+    Reports get the suffix that a browser needs to show them from disk.
+    """
+    suffixes = {"system.HTML": ".html", "system.Markdown": ".md"}
+    return {
+        name: directory / "outputs" / f"{name}{suffixes.get(schema, '')}"
+        for name, schema in step.output_artifacts.items()
+    }
+
+
 class StepCache:
     """The finished steps of one workspace."""
 
@@ -139,7 +151,7 @@ class StepCache:
                 step=step.name,
                 key=record["key"],
                 outputs=record["outputs"],
-                artifacts={name: directory / "outputs" / name for name in step.output_artifacts},
+                artifacts=artifact_paths(step, directory),
                 metadata=record["metadata"],
                 seconds=float(record["seconds"]),
                 cached=True,
@@ -169,14 +181,10 @@ class StepCache:
     def finish(self, partial: Path, result: StepResult) -> StepResult:
         """Makes a result visible under its key and returns it at its final place."""
         directory = self._directory(result.step, result.key)
-        outputs = partial / "outputs"
-        record = {
-            key: value
-            for key, value in asdict(result).items()
-            if key not in ("artifacts", "cached")
-        }
+        record = asdict(result)
+        del record["artifacts"], record["cached"]
         record["absent"] = sorted(
-            name for name in result.artifacts if not (outputs / name).exists()
+            name for name, path in result.artifacts.items() if not path.exists()
         )
         write_json(partial / _RESULT_FILE, record)
         if directory.exists():
@@ -184,7 +192,10 @@ class StepCache:
         partial.rename(directory)
         return replace(
             result,
-            artifacts={name: directory / "outputs" / name for name in result.artifacts},
+            artifacts={
+                name: directory / path.relative_to(partial)
+                for name, path in result.artifacts.items()
+            },
         )
 
     def prune(self) -> None:

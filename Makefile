@@ -1,0 +1,83 @@
+# Everything here runs in .venv, which is made on first use. Needs Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA := tests/data/dev-mini
+DEMO := .lookalike/demo
+RUN_DEMO := $(BIN)/lookalike run --catalog $(DATA)/catalog.csv --taxonomy $(DATA)/taxonomy.csv \
+	--votes $(DATA)/votes.csv --queries $(DATA)/queries.csv --workspace $(DEMO) \
+	--channel demo --raters simulated --config pipelines/demo.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help:  ## Show this help
+	@echo "Lookalike: visually similar items and search by photo, promoted only through gates."
+	@echo
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | \
+		awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+$(VENV)/.local: infra/locks/local.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		f"expected Python 3.11 or newer, found {sys.version.split()[0]}; try: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing packages into $(VENV) (about 2.7 GB, some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/local.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.local infra/locks/dev.txt
+	@echo "installing the test tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/dev.txt
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.local  ## Make the environment .venv
+.PHONY: install-dev
+install-dev: $(VENV)/.dev  ## The same with the test tools
+
+.PHONY: demo
+demo: $(VENV)/.local  ## Take the quick-start catalog to a promoted index and ask it something
+	@$(RUN_DEMO)
+	@$(BIN)/lookalike ask --registry $(DEMO)/registry --channel demo \
+		--image $(DATA)/images/dq00005.jpg
+
+.PHONY: demo-refused
+demo-refused: $(VENV)/.local  ## Show a refusal: an untrained encoder against the live version
+	@test -f $(DEMO)/registry/channels/demo.json || $(MAKE) --no-print-directory demo
+	@echo "a run whose encoder keeps its random weights (train.epochs=0); the gates should refuse it"
+	@$(RUN_DEMO) --mode scratch --set train.epochs=0; code=$$?; \
+		test $$code -eq 3 || { echo "expected exit code 3 (refused), got $$code"; exit 1; }
+	@$(BIN)/lookalike index status --registry $(DEMO)/registry --channel demo
+
+.PHONY: test
+test: $(VENV)/.dev  ## Run the tests (at most 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not browser and not docker and not benchmark" tests
+
+.PHONY: lint
+lint: $(VENV)/.dev  ## Check style, types, imports and the compiled pipeline
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/lookalike compile --check
+
+.PHONY: format
+format: $(VENV)/.dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: compile
+compile: $(VENV)/.local  ## Compile the pipeline into pipelines/visual_search.yaml
+	$(BIN)/lookalike compile
+
+.PHONY: lock
+lock:  ## Pin the dependencies anew (needs uv)
+	for extra in local dev; do \
+		uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-annotate --no-header \
+			--no-emit-package lookalike --output-file infra/locks/$$extra.txt; \
+	done
+
+.PHONY: clean
+clean:  ## Remove the demo's workspace (the environment stays)
+	rm -rf $(DEMO)

@@ -1,0 +1,63 @@
+"""From the pipeline's parameters and artifacts to the evaluation."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from components.contracts.files import write_atomically
+from components.contracts.registry import Registry
+from components.contracts.verdict import to_markdown, to_metrics
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.evaluate import evaluate_candidate
+
+
+def run(
+    checked: str,
+    embeddings: str,
+    bundle: str,
+    registry: str,
+    incumbent: str,
+    evaluation: str,
+    verdict: str,
+    report: str,
+    *,
+    min_leaf_hit_at_10: float,
+    min_product_recall_at_10: float,
+    min_index_recall_at_10: float,
+    min_coverage: float,
+    margin: float,
+    seed: int,
+) -> tuple[str, dict[str, float]]:
+    """Evaluates the candidate and writes the verdict to the registry.
+
+    Returns:
+        `pass` or `fail`, and the figures to show.
+    """
+    bundles = Registry.open(registry)
+    with tempfile.TemporaryDirectory() as scratch:
+        live = None
+        if incumbent != "none":
+            live = bundles.download_bundle(incumbent, Path(scratch) / "live")
+        outcome = evaluate_candidate(
+            bundle=Path(bundle),
+            embeddings=Path(embeddings),
+            checked=Path(checked),
+            incumbent_bundle=live,
+            incumbent="" if incumbent == "none" else incumbent,
+            server_command=(sys.executable, "-m", "serving"),
+            config=EvaluateConfig(
+                min_leaf_hit_at_10=min_leaf_hit_at_10,
+                min_product_recall_at_10=min_product_recall_at_10,
+                min_index_recall_at_10=min_index_recall_at_10,
+                min_coverage=min_coverage,
+                margin=margin,
+                seed=seed,
+            ),
+            output=Path(evaluation),
+            report=Path(report),
+        )
+    bundles.write_verdict(outcome)
+    write_atomically(Path(verdict), to_markdown(outcome))
+    return outcome.status, to_metrics(outcome)

@@ -1,0 +1,109 @@
+"""Options and answers that the `lookalike index` commands share."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from components.contracts.channel import ChannelState, check_channel
+from components.contracts.errors import InputError, LookalikeError
+from components.contracts.registry import Registry
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_registry(command: Command) -> Command:
+    """Adds `--registry` and `--json`."""
+    command = click.option(
+        "--registry",
+        required=True,
+        envvar="LOOKALIKE_REGISTRY",
+        show_envvar=True,
+        metavar="URI",
+        help="A path, file:///path or gs://bucket/prefix.",
+    )(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+    )(command)
+
+
+def with_channel(command: Command) -> Command:
+    """Adds `--channel`, which must be given."""
+    return click.option(
+        "--channel",
+        required=True,
+        envvar="LOOKALIKE_CHANNEL",
+        show_envvar=True,
+        metavar="NAME",
+        help="The channel.",
+    )(command)
+
+
+def with_reason(command: Command) -> Command:
+    """Adds `--reason`, which must be given, and `--who`."""
+    command = click.option(
+        "--reason", required=True, help="Why, in words; stands in the history for ever."
+    )(command)
+    return click.option(
+        "--who",
+        default=_me,
+        show_default="you@this-host",
+        envvar="LOOKALIKE_WHO",
+        help="Who does it, for the history.",
+    )(command)
+
+
+def with_dry_run(command: Command) -> Command:
+    """Adds `--dry-run`."""
+    return click.option(
+        "--dry-run", is_flag=True, help="Only say what would happen; change nothing."
+    )(command)
+
+
+def _me() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def open_registry(uri: str) -> Registry:
+    """Opens a registry that must exist already.
+
+    Raises:
+        InputError: The URI cannot name one.
+        LookalikeError: Nothing is there.
+    """
+    registry = Registry.open(uri)
+    for prefix, name in (("channels/", None), ("bundles/", "manifest.json")):
+        if next(iter(registry.store.list(prefix, name=name)), None) is not None:
+            return registry
+    raise LookalikeError(
+        f"{uri}: there is no registry here, or it is empty; check --registry (`lookalike run` "
+        "keeps its registry in WORKSPACE/registry)"
+    )
+
+
+def known_channel(registry: Registry, name: str) -> ChannelState:
+    """Returns the state of a channel that must exist.
+
+    Raises:
+        InputError: There is no such channel; the message names those there are.
+    """
+    state = registry.channel(check_channel(name))
+    if state.generation == 0:
+        there = ", ".join(registry.channels()) or "none yet"
+        raise InputError(f"{registry.uri}: there is no channel {name!r}; there are: {there}")
+    return state
+
+
+def answer(value: dict[str, Any]) -> None:
+    """Prints the JSON answer."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.local.ir import read_pipeline
+from pipelines.local.runner import Run, StepFailedError, run_pipeline
+
+
+class Notes:
+    """An observer that remembers."""
+
+    def __init__(self):
+        self.events = []
+
+    def started(self, step):
+        self.events.append(("started", step))
+
+    def progressed(self, step, state):
+        self.events.append(("progressed", step))
+
+    def finished(self, result):
+        self.events.append(("cached" if result.cached else "finished", result.step))
+
+    def failed(self, step, message):
+        self.events.append(("failed", step))
+
+
+def run(path: Path, workspace: Path, *, number=3, share=0.5, outside="", still_good=lambda _: True):
+    notes = Notes()
+    results = run_pipeline(
+        read_pipeline(path),
+        Run(
+            workspace=workspace,
+            parameters={"first_number": number, "second_share": share, "needed": "x"},
+            outside={"first": outside},
+            still_good=still_good,
+        ),
+        notes,
+    )
+    return results, notes.events
+
+
+def test_values_and_artifacts_travel_between_processes(toy, tmp_path):
+    results, events = run(toy, tmp_path / "w")
+
+    assert results["second"].outputs == {"Output": "3 6 0.5"}
+    assert results["second"].metadata["metrics"] == {"share": 0.5}
+    assert results["first"].artifacts["report"].read_text() == "<p>hello</p>"
+    assert results["first"].artifacts["report"].suffix == ".html"
+    assert events == [
+        ("started", "first"),
+        ("finished", "first"),
+        ("started", "second"),
+        ("finished", "second"),
+    ]
+
+
+def test_finished_steps_are_not_repeated_unless_the_pipeline_forbids_it(toy, tmp_path):
+    run(toy, tmp_path / "w")
+    results, events = run(toy, tmp_path / "w")
+
+    assert events == [("cached", "first"), ("started", "second"), ("finished", "second")]
+    assert results["second"].outputs == {"Output": "3 6 0.5"}
+
+
+@pytest.mark.parametrize("change", [{"number": 4}, {"outside": "another catalog"}])
+def test_a_step_runs_again_when_what_it_depends_on_changed(toy, tmp_path, change):
+    run(toy, tmp_path / "w")
+    _, events = run(toy, tmp_path / "w", **change)
+
+    assert ("started", "first") in events
+
+
+def test_a_change_further_down_leaves_earlier_steps_alone(toy, tmp_path):
+    run(toy, tmp_path / "w")
+    results, events = run(toy, tmp_path / "w", share=0.25)
+
+    assert ("cached", "first") in events
+    assert results["second"].outputs == {"Output": "3 6 0.25"}
+
+
+def test_a_result_whose_publication_is_gone_is_not_used(toy, tmp_path):
+    run(toy, tmp_path / "w")
+    _, events = run(toy, tmp_path / "w", still_good=lambda result: False)
+
+    assert ("started", "first") in events
+
+
+def test_a_mistake_of_the_user_comes_without_a_traceback(troubled, tmp_path):
+    with pytest.raises(StepFailedError) as caught:
+        run(troubled("mistake"), tmp_path / "w")
+
+    assert caught.value.exit_code == 2
+    assert "row 3: expected a number, received 'x'" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert "Traceback" not in (tmp_path / "w" / "logs" / "first.log").read_text()
+
+
+def test_a_bug_shows_the_end_of_the_log(troubled, tmp_path):
+    with pytest.raises(StepFailedError, match="nobody thought of this") as caught:
+        run(troubled("bug"), tmp_path / "w")
+
+    assert caught.value.exit_code == 1
+
+
+def test_a_killed_step_leaves_nothing_that_is_taken_for_whole(toy, troubled, tmp_path):
+    with pytest.raises(StepFailedError, match="ended by signal 9"):
+        run(troubled("kill"), tmp_path / "w")
+    finished = list((tmp_path / "w" / "steps" / "first").iterdir())
+    assert [path.suffix for path in finished] == [".partial"]
+
+    results, _ = run(toy, tmp_path / "w")
+
+    assert results["second"].outputs == {"Output": "3 6 0.5"}
+
+
+def test_a_damaged_result_is_computed_again(toy, tmp_path):
+    results, _ = run(toy, tmp_path / "w")
+    results["first"].artifacts["report"].unlink()
+
+    _, events = run(toy, tmp_path / "w")
+
+    assert ("started", "first") in events
