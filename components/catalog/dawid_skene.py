@@ -82,7 +82,7 @@ def estimate(
     support: Floats = np.bincount(
         candidate, weights=right.astype(np.float64), minlength=items.size
     ).astype(np.float64)
-    probability: Floats = support / np.add.reduceat(probability, starts)[items]
+    probability: Floats = support / np.add.reduceat(support, starts)[items]
     ability = np.zeros((len(votes.worker_ids), levels))
     for _ in range(iterations):
         counts = np.bincount(cell, weights=probability[candidate], minlength=ability.size).reshape(
