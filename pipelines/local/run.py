@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.contracts.registry import Registry
 from rich.console import Console
 
 from components.contracts.errors import InputError, LookalikeError
@@ -22,7 +21,9 @@ from components.contracts.files import (
     write_atomically,
     write_json,
 )
-from pipelines.compiled import VISUAL_SEARCH, settable
+from components.contracts.policy import Policy
+from components.contracts.registry import Registry
+from pipelines.compiled import VISUAL_SEARCH, check_fresh, settable
 from pipelines.local.ir import Parameter, Pipeline, Scalar, read_pipeline
 from pipelines.local.runner import Run, run_pipeline
 from pipelines.local.step_cache import StepResult, code_digest, folder_fingerprint
