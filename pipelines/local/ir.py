@@ -173,6 +173,11 @@ def _ordered(tasks: dict[str, Any]) -> list[str]:
     return ordered
 
 
+def _folder(task: str) -> str:
+    """Returns the step's folder: kfp writes task names with hyphens."""
+    return task.replace("-", "_")
+
+
 def _step(name: str, task: dict[str, Any], document: dict[str, Any]) -> Step:
     component = document["components"][task["componentRef"]["name"]]
     if "executorLabel" not in component:
@@ -187,7 +192,7 @@ def _step(name: str, task: dict[str, Any], document: dict[str, Any]) -> Step:
     }
     outputs = component.get("outputDefinitions", {})
     return Step(
-        name=name,
+        name=_folder(name),
         function=arguments[arguments.index("--function_to_execute") + 1],
         source=container["command"][-1],
         parameters={
@@ -197,7 +202,7 @@ def _step(name: str, task: dict[str, Any], document: dict[str, Any]) -> Step:
         parameter_types=types,
         artifacts={
             key: FromStep(
-                value["taskOutputArtifact"]["producerTask"],
+                _folder(value["taskOutputArtifact"]["producerTask"]),
                 value["taskOutputArtifact"]["outputArtifactKey"],
             )
             for key, value in inputs.get("artifacts", {}).items()
@@ -216,5 +221,5 @@ def _parameter(value: dict[str, Any], kind: type) -> FromPipeline | FromStep | S
         return FromPipeline(value["componentInputParameter"])
     if "taskOutputParameter" in value:
         source = value["taskOutputParameter"]
-        return FromStep(source["producerTask"], source["outputParameterKey"])
+        return FromStep(_folder(source["producerTask"]), source["outputParameterKey"])
     return kind(value["runtimeValue"]["constant"])  # type: ignore[no-any-return]
