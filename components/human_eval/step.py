@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 from pathlib import Path
 
 from components.contracts import page
 from components.contracts.errors import InputError
 from components.contracts.files import write_atomically, write_json
-from components.contracts.object_store import open_store
 from components.contracts.registry import Registry
 from components.contracts.verdict import Check, Verdict, to_html, to_markdown
-from components.human_eval.campaign_files import CampaignFiles
+from components.human_eval.campaign_files import campaign_folder
 from components.human_eval.config import GateConfig
 from components.human_eval.judge import judge_candidate
 
@@ -58,10 +56,7 @@ def run(
         write_json(output / "verdict.json", outcome.to_json())
         write_atomically(Path(report), page.page("Human evaluation", to_html(outcome)))
     else:
-        with tempfile.TemporaryDirectory() as scratch:
-            campaign = Path(scratch) / "campaign"
-            files = CampaignFiles(open_store(registry), channel=channel, version=version)
-            files.fetch(campaign)
+        with campaign_folder(registry, channel) as campaign:
             outcome = judge_candidate(
                 evaluation=Path(evaluation),
                 checked=Path(checked),
@@ -75,7 +70,6 @@ def run(
                 output=output,
                 report=Path(report),
             )
-            files.save(campaign)
     bundles.write_verdict(outcome)
     write_atomically(Path(verdict), to_markdown(outcome))
     return outcome.status

@@ -1,0 +1,138 @@
+"""The whole way on a small slice: promotion, a served answer, a refusal, a rollback."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.multiprocess, pytest.mark.server]
+
+DEPARTMENTS = ("seating", "lighting", "leisure", "tableware", "decor", "bathroom")
+SMALL = (
+    "train.width=8", "train.input_size=32", "train.batch_size=32", "train.embedding_dim=32",
+    "transform.stored_size=36",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shop(dev_mini, tmp_path_factory) -> Path:
+    """Every product of six departments: about 800 images and 130 photos."""
+    target = tmp_path_factory.mktemp("shop")
+    (target / "images").mkdir()
+    with (dev_mini / "taxonomy.csv").open() as file:
+        parents = {row["taxon_id"]: row["parent_id"] for row in csv.DictReader(file)}
+    shutil.copy(dev_mini / "taxonomy.csv", target)
+    kept = set()
+    for name in ("catalog.csv", "queries.csv"):
+        with (dev_mini / name).open() as file:
+            rows = [r for r in csv.DictReader(file) if parents[r["taxon_id"]] in DEPARTMENTS]
+        with (target / name).open("w") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        for row in rows:
+            kept.add(row.get("item_id", ""))
+            os.link(dev_mini / row["image"], target / row["image"])
+    with (dev_mini / "votes.csv").open() as file:
+        votes = [row for row in csv.DictReader(file) if row["image_id"] in kept]
+    with (target / "votes.csv").open("w") as file:
+        writer = csv.DictWriter(file, fieldnames=list(votes[0]))
+        writer.writeheader()
+        writer.writerows(votes)
+    return target
+
+
+def lookalike(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli.main", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def run(shop: Path, workspace: Path, *assignments: str, mode: str = "auto"):
+    settings = [part for text in (*SMALL, *assignments) for part in ("--set", text)]
+    done = lookalike(
+        *("run", "--catalog", shop / "catalog.csv", "--taxonomy", shop / "taxonomy.csv"),
+        *("--votes", shop / "votes.csv", "--queries", shop / "queries.csv"),
+        *("--workspace", workspace, "--channel", "demo", "--raters", "simulated"),
+        *("--config", "pipelines/demo.yaml", "--mode", mode, "--json", *settings),
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini):
+    """One test, because each act begins where the last one ended."""
+    workspace = tmp_path / "work"
+    registry = workspace / "registry"
+    easy = ("human_eval.tau=0.05", "human_eval.floor=0.01", "train.epochs=2")
+
+    code, first, text = run(shop, workspace, *easy)
+
+    assert code == 0, text
+    assert first["promoted"]
+    assert first["mode"] == "scratch"
+    assert [verdict["gate"] for verdict in first["verdicts"]] == ["offline", "human"]
+    assert first["verdicts"][1]["simulated"]
+    assert first["metrics"]["index"]["recall_at_10"] >= 0.99
+    assert set(first["metrics"]["shopper"]) >= {
+        "leaf_hit_at_10", "leaf_precision_at_10", "product_recall_at_1", "product_recall_at_10",
+    }  # fmt: skip
+    assert (workspace / "report.html").stat().st_size < 2_000_000
+    assert "lookalike index rollback" in text
+
+    again_code, again, _ = run(shop, workspace, *easy)
+
+    assert again_code == 0
+    assert again["version"] == first["version"]
+    assert again["outcome"] == "unchanged"
+    cached = {step["name"] for step in again["steps"] if step["cached"]}
+    assert cached == {"catalog", "transform", "train", "embed", "index", "evaluate"}
+
+    refused_code, refused, text = run(
+        shop, workspace, "human_eval.tau=0.9", "human_eval.floor=0.8", "train.epochs=0",
+        mode="scratch",
+    )  # fmt: skip
+
+    assert refused_code == 3, text
+    assert not refused["promoted"]
+    assert refused["live"] == first["version"]
+    assert refused["reasons"]
+    assert "REFUSED" in text
+    assert "Traceback" not in text
+
+    reuse_code, reuse, text = run(shop, workspace, *easy, "catalog.max_changed_share=0.5",
+                                  mode="reuse")  # fmt: skip
+
+    assert reuse_code == 0, text
+    assert reuse["mode"] == "reuse"
+    assert reuse["live"] == reuse["version"] != first["version"]
+
+    asked = lookalike(
+        *("ask", "--registry", registry, "--channel", "demo", "--json"),
+        *("--image", next((shop / "images").glob("dq*.jpg"))),
+    )
+
+    assert asked.returncode == 0, asked.stderr
+    answer = json.loads(asked.stdout)
+    assert answer["version"] == reuse["version"]
+    assert len(answer["results"]) == 5
+    assert len({result["product_id"] for result in answer["results"]}) == 5
+
+    back = lookalike(
+        *("index", "rollback", "--registry", registry, "--channel", "demo", "--reason", "test")
+    )
+
+    assert back.returncode == 0, back.stderr
+    status = lookalike("index", "status", "--registry", registry, "--channel", "demo", "--json")
+    assert first["version"] in status.stdout
