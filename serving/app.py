@@ -27,7 +27,7 @@ from serving.uploads import FIELD, read_upload
 T = TypeVar("T")
 MAX_K = 100
 _PAGE_RESULTS = 12
-_PAGE_PICKS = 12
+_PAGE_PICKS = 18
 _PICTURE_SECONDS = 3600
 
 K = Annotated[int, Query(ge=1, le=MAX_K, description="Most results.")]

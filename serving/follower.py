@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -27,10 +26,6 @@ class Source(Protocol):
 
     def fetch(self, version: str) -> Path:
         """Returns a local directory with the bundle, as it came: the loader checks it."""
-        ...
-
-    def discard(self, version: str) -> None:
-        """Forgets a local copy that failed, so that it is fetched again."""
         ...
 
 
@@ -136,16 +131,11 @@ class Follower:
     def _replace(self, version: str) -> None:
         started = time.perf_counter()
         directory = self._source.fetch(version)
-        try:
-            bundle = self._load(directory)
-            if bundle.version != version:
-                raise LookalikeError(
-                    f"expected the bundle {version}, its manifest says {bundle.version}"
-                )
-        except Exception:
-            with contextlib.suppress(OSError):
-                self._source.discard(version)
-            raise
+        bundle = self._load(directory)
+        if bundle.version != version:
+            raise LookalikeError(
+                f"expected the bundle {version}, its manifest says {bundle.version}"
+            )
         self._engine.swap(bundle)
         log.event(
             "bundle in place",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from components.contracts.bundle import read_manifest
 from components.contracts.errors import LookalikeError
 from components.contracts.files import sha256_bytes
+from components.contracts.registry import Registry
 
 
 class DirectorySource:
@@ -32,10 +31,6 @@ class DirectorySource:
         del version
         return self._directory
 
-    def discard(self, version: str) -> None:
-        """Does nothing: the directory is somebody else's."""
-        del version
-
 
 class ChannelSource:
     """A channel of a registry; bundles are kept in a folder that outlives the server."""
@@ -52,8 +47,6 @@ class ChannelSource:
             LookalikeError: The registry cannot be opened.
         """
         self._uri = uri
-        from components.contracts.registry import Registry  # noqa: PLC0415
-
         self._registry = Registry.open(uri)
         self._channel = channel
         # Two registries may use the same version for different bundles.
@@ -65,7 +58,7 @@ class ChannelSource:
         Raises:
             LookalikeError: The registry cannot be read.
         """
-        return self._registry.channel(self._channel).live or ""
+        return self._registry.channel(self._channel).live
 
     def require_live(self) -> str:
         """Returns the live version.
@@ -83,29 +76,9 @@ class ChannelSource:
         return version
 
     def fetch(self, version: str) -> Path:
-        """Returns the bundle's folder in the cache, downloaded when it is not there yet.
+        """Returns the bundle's folder in the cache, whole and as the registry has it.
 
         Raises:
-            LookalikeError: The registry cannot be read.
+            LookalikeError: The registry cannot be read, or what it holds is damaged.
         """
-        target = self._cache / version
-        if target.is_dir():
-            return target
-        self._cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=self._cache))
-        try:
-            download = partial / "bundle"
-            self._registry.download_bundle(version, download)
-            try:
-                download.rename(target)
-            except OSError:
-                # Another server that shares the cache was faster; what it has is checked as well.
-                if not target.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return target
-
-    def discard(self, version: str) -> None:
-        """Removes the cached bundle, so that it is downloaded again."""
-        shutil.rmtree(self._cache / version, ignore_errors=True)
+        return self._registry.download_bundle(version, self._cache / version)

@@ -84,7 +84,7 @@ def _frame(picture: str, title: str) -> str:
     )
 
 
-def _card(tile: Tile) -> str:
+def _card(tile: Tile, *, small: bool = False) -> str:
     title = tile.title or tile.item_id
     score = ""
     if tile.score is not None:
@@ -93,7 +93,7 @@ def _card(tile: Tile) -> str:
             f'<span class="score"><meter min="0" max="1" value="{width:.4f}" '
             f'aria-label="similarity"></meter>{tile.score:.3f}</span>'
         )
-    path = f'<span class="path">{html.escape(tile.path)}</span>' if tile.path else ""
+    path = f'<span class="path">{html.escape(tile.path)}</span>' if tile.path and not small else ""
     return (
         f'<li><a class="card" href="{html.escape(item_link(tile.item_id))}" '
         f'title="{html.escape(tile.item_id)}: more like this">{_frame(tile.picture, title)}'
@@ -135,8 +135,8 @@ def render(
         '<form class="drop" method="post" action="/" enctype="multipart/form-data">'
         '<label for="photo">Drop a photo here, paste one, or choose a file</label>'
         "<small>JPEG, PNG, WebP, GIF or BMP</small>"
-        '<input id="photo" type="file" name="image" accept="image/*" required> '
-        "<button>Search</button></form>"
+        '<span class="choose"><input id="photo" type="file" name="image" accept="image/*" required>'
+        "<button>Search</button></span></form>"
     )
     ask = f'<div class="ask{" two" if query else ""}">{_query(query) if query else ""}{drop}</div>'
     answer = ""
@@ -145,12 +145,13 @@ def render(
         answer = '<div class="row"><h2>Looks like it</h2></div>' + (
             f'<ol class="grid">{cards}</ol>' if cards else "<p>Nothing was found.</p>"
         )
-    start = "".join(_card(tile) for tile in picks)
+    start = "".join(_card(tile, small=True) for tile in picks)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>Lookalike</title><style>{_STYLE}</style></head><body>"
+        '<link rel="icon" href="data:,"><title>Lookalike</title>'
+        f"<style>{_STYLE}</style></head><body>"
         f'<header><h1><a href="/">Lookalike</a></h1><span class="muted">{items:,} items</span>'
         f'<span class="version">version <code>{html.escape(version)}</code></span></header>'
         f"<main>{banner}{ask}{answer}"

@@ -1,10 +1,10 @@
-"""Tiny bundles: a dozen items of plain colours and an encoder that looks at the mean colour."""
+"""Tiny bundles: a dozen items of plain colours and an encoder that sees the mean colour."""
 
 from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from components.contracts.catalog import Item, write_items
 from components.contracts.files import sha256_bytes, sha256_file, write_json
 from components.contracts.retrieval import BundleIndex
 from components.contracts.searcher import ExactSearcher, save
+from components.contracts.taxonomy import Taxonomy
+from serving.engine import LoadedBundle
 
 TAXONOMY = (
     "taxon_id,parent_id,name,class_id,status,redirect\n"
@@ -35,24 +37,153 @@ COLOURS = {
     "blue": (40, 60, 210),
     "grey": (128, 128, 128),
 }
+Colour = tuple[int, int, int]
 
 
-def png(colour: tuple[int, int, int], size: tuple[int, int] = (32, 32)) -> bytes:
-    """Returns a plain picture."""
-    buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, format="PNG")
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class Maker:
+    """Makes pictures, vectors and bundles below a folder.
 
+    Attributes:
+        root: The folder.
+        saved_model: Returns a SavedModel that computes what `unit` does; imports TensorFlow.
+    """
 
-def unit(colour: tuple[int, int, int]) -> np.ndarray:
-    """Returns what the tiny encoder makes of a plain picture, computed without TensorFlow."""
-    vector = np.asarray([*colour, 64], np.float32) / 255
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    root: Path
+    saved_model: Callable[[], Path]
+
+    @staticmethod
+    def png(colour: Colour, size: tuple[int, int] = (32, 32)) -> bytes:
+        """Returns a plain picture."""
+        buffer = io.BytesIO()
+        Image.new("RGB", size, colour).save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    @staticmethod
+    def unit(colour: Sequence[float]) -> np.ndarray:
+        """Returns the vector of a plain picture: its colour and a constant, normalised."""
+        vector = np.asarray([*colour, 64], np.float32) / 255
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+    @classmethod
+    def encode(cls, images: Sequence[bytes]) -> np.ndarray:
+        """Does what the SavedModel does, without TensorFlow."""
+        means = [
+            np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), np.float32).mean((0, 1))
+            for image in images
+        ]
+        return np.stack([cls.unit(mean) for mean in means])
+
+    def items(self, prefix: str) -> list[Item]:
+        """Returns two items of each colour, with their pictures on disk."""
+        items = []
+        for name, colour in COLOURS.items():
+            for view, factor in (("1", 1.0), ("2", 0.92)):
+                red, green, blue = (int(value * factor) for value in colour)
+                path = self.root / "catalog" / f"{name}{view}.png"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(self.png((red, green, blue)))
+                items.append(
+                    Item(
+                        item_id=f"{prefix}{name}{view}",
+                        image=str(path),
+                        content_hash=sha256_bytes(path.read_bytes()),
+                        taxon_id="sofa" if name in ("red", "orange", "yellow") else "lamp",
+                        product_id=name,
+                        title=f"<i>{name}</i> & co",
+                    )
+                )
+        return items
+
+    def bundle(self, version: str = "v1", *, prefix: str = "", encoder: bool = True) -> Path:
+        """Makes a whole bundle directory; item ids begin with `prefix`."""
+        directory = self.root / "bundles" / version
+        items = self.items(prefix)
+        vectors = self.encode([Path(item.image).read_bytes() for item in items])
+        if encoder:
+            shutil.copytree(self.saved_model(), directory / "encoder" / "saved_model")
+        write_json(directory / "encoder" / "encoder.json", {"digest": "tiny", "embedding_dim": 4})
+        (directory / "taxonomy.csv").write_text(TAXONOMY)
+        write_items(directory / "items.jsonl", items)
+        save(ExactSearcher(vectors), vectors, directory)
+        np.save(directory / "index/item_ids.npy", np.asarray([item.item_id for item in items]))
+        self._golden(directory)
+        self.seal(directory, version)
+        return directory
+
+    def _golden(self, directory: Path) -> None:
+        queries = np.stack([self.unit((200, 60, 60)), self.unit((30, 30, 200))])
+        (directory / "golden" / "images").mkdir(parents=True)
+        (directory / "golden" / "images" / "000.png").write_bytes(self.png((200, 60, 60)))
+        np.save(directory / "golden" / "queries.npy", queries)
+        hits = BundleIndex.load(directory).answer(queries, 3)
+        records = [
+            {
+                "query_id": f"q{number}",
+                "kind": "shopper",
+                "image": "golden/images/000.png" if number == 0 else "",
+                "item_ids": hit.item_ids,
+                "product_ids": hit.product_ids,
+                "scores": hit.scores,
+            }
+            for number, hit in enumerate(hits)
+        ]
+        content = {"k": 3, "one_per_product": True, "queries": records}
+        write_json(directory / "golden" / "answers.json", content)
+
+    @staticmethod
+    def seal(directory: Path, version: str) -> Manifest:
+        """Writes the manifest over whatever the directory holds now."""
+        vectors = np.load(directory / "index/vectors.npy")
+        manifest = Manifest(
+            version=version,
+            created="2026-11-22T12:00:00+00:00",
+            mode="scratch",
+            items=len(vectors),
+            embedding_dim=vectors.shape[1],
+            encoder_digest="tiny",
+            taxonomy_digest=sha256_file(directory / "taxonomy.csv"),
+            index={},
+            lineage={},
+            parameters={},
+            metrics={},
+            files=list_files(directory),
+        )
+        write_manifest(directory, manifest)
+        return manifest
+
+    def loaded(self, version: str = "v1", *, prefix: str = "") -> LoadedBundle:
+        """Returns a bundle as the loader would, with the encoder that needs no TensorFlow."""
+        directory = self.bundle(version, prefix=prefix, encoder=False)
+        index = BundleIndex.load(directory)
+        views: dict[str, tuple[int, ...]] = {}
+        for row, item in enumerate(index.items):
+            views[item.product_id] = (*views.get(item.product_id, ()), row)
+        return LoadedBundle(
+            manifest=self.seal(directory, version),
+            digest=sha256_file(directory / "manifest.json"),
+            taxonomy=Taxonomy.read(directory / "taxonomy.csv"),
+            index=index,
+            views=views,
+            encode=self.encode,
+            timings={},
+        )
 
 
 @pytest.fixture(scope="session")
-def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An encoder: mean colour and a constant, normalised; 4 dimensions."""
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes the tiny encoder the first time it is asked for."""
+    made: list[Path] = []
+
+    def make() -> Path:
+        if not made:
+            made.append(_save_model(tmp_path_factory.mktemp("encoder") / "saved_model"))
+        return made[0]
+
+    return make
+
+
+def _save_model(path: Path) -> Path:
     import tensorflow as tf
 
     def one(data: Any) -> Any:
@@ -67,112 +198,17 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return tf.math.l2_normalize(tf.concat([colours, constant], 1) / 255.0, axis=1)
 
     model = Mean()
-    path = tmp_path_factory.mktemp("encoder") / "saved_model"
     tf.saved_model.save(model, str(path), signatures={"image_bytes": model.image_bytes})
     return path
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """Where the pictures of the tiny bundles lie."""
-
-    folder: Path
-
-    def items(self, prefix: str) -> list[Item]:
-        items = []
-        for name, (red, green, blue) in COLOURS.items():
-            for view, factor in (("1", 1.0), ("2", 0.92)):
-                colour = (int(red * factor), int(green * factor), int(blue * factor))
-                path = self.folder / f"{name}{view}.png"
-                if not path.exists():
-                    path.write_bytes(png(colour))
-                items.append(
-                    Item(
-                        item_id=f"{prefix}{name}{view}",
-                        image=str(path),
-                        content_hash=sha256_bytes(path.read_bytes()),
-                        taxon_id="sofa" if name in ("red", "orange", "yellow") else "lamp",
-                        product_id=name,
-                        title=f"<i>{name}</i> & co",
-                    )
-                )
-        return items
-
-
-BundleMaker = Callable[..., Path]
-
-
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    folder = tmp_path / "catalog"
-    folder.mkdir()
-    return Catalog(folder)
+def maker(tmp_path: Path, saved_model: Callable[[], Path]) -> Maker:
+    return Maker(tmp_path, saved_model)
 
 
-@pytest.fixture
-def make_bundle(tmp_path: Path, saved_model: Path, catalog: Catalog) -> BundleMaker:
-    """Makes a whole bundle directory; item ids begin with `prefix`."""
-
-    def make(version: str = "v1", *, prefix: str = "", extra: Callable[[Path], None] | None = None):
-        directory = tmp_path / "bundles" / version
-        items = catalog.items(prefix)
-        vectors = np.stack([vector_of(item) for item in items])
-        shutil.copytree(saved_model, directory / "encoder" / "saved_model")
-        write_json(directory / "encoder" / "encoder.json", {"digest": "tiny", "embedding_dim": 4})
-        (directory / "taxonomy.csv").write_text(TAXONOMY)
-        write_items(directory / "items.jsonl", items)
-        searcher = ExactSearcher(vectors)
-        save(searcher, vectors, directory)
-        np.save(directory / "index/item_ids.npy", np.asarray([item.item_id for item in items]))
-        queries = np.stack([unit((200, 60, 60)), unit((30, 30, 200))])
-        hits = BundleIndex(items, vectors, searcher).answer(queries, 3)
-        (directory / "golden" / "images").mkdir(parents=True)
-        (directory / "golden" / "images" / "q1.png").write_bytes(png((200, 60, 60)))
-        np.save(directory / "golden" / "queries.npy", queries)
-        golden = [
-            {
-                "query_id": f"q{number}",
-                "kind": "shopper",
-                "image": image,
-                "item_ids": hit.item_ids,
-                "product_ids": hit.product_ids,
-                "scores": hit.scores,
-            }
-            for number, (image, hit) in enumerate(zip(["golden/images/q1.png", ""], hits))
-        ]
-        content = {"k": 3, "one_per_product": True, "queries": golden}
-        write_json(directory / "golden" / "answers.json", content)
-        if extra is not None:
-            extra(directory)
-        seal(directory, version)
-        return directory
-
-    return make
-
-
-def vector_of(item: Item) -> np.ndarray:
-    with Image.open(item.image) as image:
-        red, green, blue = image.convert("RGB").getpixel((0, 0))
-    return unit((red, green, blue))
-
-
-def seal(directory: Path, version: str) -> None:
-    """Writes the manifest over whatever the directory holds."""
-    vectors = np.load(directory / "index/vectors.npy")
-    write_manifest(
-        directory,
-        Manifest(
-            version=version,
-            created="2026-11-22T12:00:00+00:00",
-            mode="scratch",
-            items=len(vectors),
-            embedding_dim=vectors.shape[1],
-            encoder_digest="tiny",
-            taxonomy_digest=sha256_file(directory / "taxonomy.csv"),
-            index={},
-            lineage={},
-            parameters={},
-            metrics={},
-            files=list_files(directory),
-        ),
-    )
+@pytest.fixture(scope="module")
+def module_maker(
+    tmp_path_factory: pytest.TempPathFactory, saved_model: Callable[[], Path]
+) -> Maker:
+    return Maker(tmp_path_factory.mktemp("serving"), saved_model)
