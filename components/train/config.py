@@ -1,0 +1,189 @@
+"""What can be set for a training run, with the demo's recipe as defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.contracts.errors import InputError
+from components.train.augment_config import Augmentation
+
+DEPTHS = (18, 34, 50)
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Parameters of one training run.
+
+    Attributes:
+        depth: Layers of the ResNet: 18, 34 or 50.
+        width: Channels of the first stage; each later stage doubles them.
+        input_size: Height and width that the encoder sees, in pixels.
+        early_input_size: Height and width during the first part of the training, in pixels.
+        early_share: Share of the optimiser steps that use `early_input_size`, 0 to below 1.
+        embedding_dim: Length of the embedding.
+        epochs: Passes over the training examples; 0 keeps the random initial weights.
+        batch_size: Examples a step, over all workers together.
+        learning_rate: Peak learning rate.
+        warmup_epochs: Epochs of linear warm-up before the cosine decay.
+        momentum: Nesterov momentum, 0 to below 1.
+        weight_decay: L2 penalty on kernels (not on normalisation), a factor of the weight.
+        label_smoothing: Probability that is spread over all classes, 0 to below 1.
+        logit_scale: Factor on cosines before the softmax.
+        product_weight: Weight of the loss over products.
+        leaf_weight: Weight of the loss over the deepest level of the taxonomy.
+        ancestor_weight: Weight of the loss over each level above.
+        flip_average: Whether an embedding averages an image and its mirror image.
+        precision: Arithmetic of the convolutions while training: `float32`, `bfloat16`, or `auto`
+            for bfloat16 where the processor has it.
+        workers: Training processes.
+        threads: Threads a worker; 0 shares the machine's cores out.
+        seed: Seed of weights, order and augmentation.
+        checkpoint_every: Epochs between checkpoints.
+        checkpoints_kept: How many checkpoints are kept.
+        evaluate_every: Epochs between evaluations on the products held out.
+        cache_megabytes: Decoded training examples are kept in memory up to this size a worker.
+        augmentation: How far a training image may stray from the catalog view.
+    """
+
+    depth: int = 18
+    width: int = 32
+    input_size: int = 64
+    early_input_size: int = 64
+    early_share: float = 0.0
+    embedding_dim: int = 128
+    epochs: int = 50
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    warmup_epochs: float = 2.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    logit_scale: float = 16.0
+    product_weight: float = 1.0
+    leaf_weight: float = 0.5
+    ancestor_weight: float = 0.25
+    flip_average: bool = True
+    precision: str = "auto"
+    workers: int = 2
+    threads: int = 0
+    seed: int = 0
+    checkpoint_every: int = 10
+    checkpoints_kept: int = 2
+    evaluate_every: int = 10
+    cache_megabytes: int = 1024
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be trained.
+
+        Raises:
+            InputError: A field is out of its range; the message names it.
+        """
+        _require(self.depth in DEPTHS, "depth", f"one of {DEPTHS}", self.depth)
+        _require(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
+        for name, least in _LEAST.items():
+            _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
+        for name in ("early_share", "momentum", "label_smoothing"):
+            _require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
+        for name in ("learning_rate", "logit_scale"):
+            _require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
+        _require(
+            self.batch_size % self.workers == 0,
+            "batch_size",
+            f"a multiple of the {self.workers} workers",
+            self.batch_size,
+        )
+        _require(
+            max(self.product_weight, self.leaf_weight, self.ancestor_weight) > 0,
+            "product_weight",
+            "at least one of product_weight, leaf_weight and ancestor_weight above 0",
+            self.product_weight,
+        )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Builds a config from plain values, such as those of a YAML file or of a pipeline.
+
+        Args:
+            values: Field names with values; `augmentation` is a mapping itself. Whole numbers may
+                come as floats, as JSON from the pipeline has them.
+
+        Raises:
+            InputError: A name is unknown, or a value has the wrong type or range.
+        """
+        plain = _typed(cls, {k: v for k, v in values.items() if k != "augmentation"}, "train")
+        nested = values.get("augmentation", {})
+        if not isinstance(nested, Mapping):
+            raise InputError(
+                f"train.augmentation: expected a mapping, received {type(nested).__name__}"
+            )
+        augmentation = Augmentation(**_typed(Augmentation, nested, "train.augmentation"))
+        return cls(**plain, augmentation=augmentation)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns plain values that `from_mapping` reads back."""
+        return dataclasses.asdict(self)
+
+
+_LEAST: Mapping[str, float] = {
+    "width": 1,
+    "input_size": 16,
+    "early_input_size": 16,
+    "embedding_dim": 2,
+    "epochs": 0,
+    "batch_size": 2,
+    "warmup_epochs": 0,
+    "weight_decay": 0,
+    "product_weight": 0,
+    "leaf_weight": 0,
+    "ancestor_weight": 0,
+    "workers": 1,
+    "threads": 0,
+    "seed": 0,
+    "checkpoint_every": 1,
+    "checkpoints_kept": 1,
+    "evaluate_every": 1,
+    "cache_megabytes": 0,
+}
+
+
+def _require(condition: bool, name: str, expected: str, received: object) -> None:
+    if not condition:
+        raise InputError(f"train.{name}: expected {expected}, received {received!r}; change it")
+
+
+def _typed(owner: type[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Checks names and types against the defaults of a dataclass."""
+    defaults = {f.name: f.default for f in dataclasses.fields(owner)}
+    known = ", ".join(sorted(defaults))
+    typed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in defaults:
+            raise InputError(f"{where}.{name}: no such parameter; there are {known}")
+        typed[name] = _cast(value, defaults[name], f"{where}.{name}")
+    return typed
+
+
+def _cast(value: Any, default: Any, where: str) -> Any:
+    """Returns `value` as the default's type, or refuses it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+    elif isinstance(default, int):
+        if number and float(value).is_integer():
+            return int(value)
+    elif isinstance(default, float):
+        if number:
+            return float(value)
+    elif isinstance(default, tuple):
+        if isinstance(value, list | tuple) and len(value) == len(default):
+            return tuple(_cast(v, d, where) for v, d in zip(value, default, strict=True))
+    elif isinstance(value, type(default)):
+        return value
+    expected = type(default).__name__
+    raise InputError(f"{where}: expected a value like {default!r} ({expected}), received {value!r}")

@@ -1,0 +1,321 @@
+"""The training loop: one optimiser step under a distribution strategy, and the run around it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.contracts.errors import LookalikeError
+from components.contracts.files import read_json, write_json
+from components.contracts.progress import Progress
+from components.train.config import TrainConfig
+from components.train.data import Parser, Statistics, training_batches, unseen_batches
+from components.train.encoder import encode
+from components.train.heads import build_heads
+from components.train.labels import LabelSpace
+from components.train.losses import correct_and_known, masked_cross_entropy
+from components.train.precision import resolve_precision
+from components.train.resnet import build_resnet
+from components.train.schedule import cosine_with_warmup
+from components.train.weights import load_weights
+
+Weights = list[float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps a run takes, and with which image size.
+
+    Attributes:
+        steps_per_epoch: Optimiser steps an epoch.
+        total_steps: Optimiser steps of the run.
+        early_steps: Steps that use the early input size.
+        warmup_steps: Steps of linear warm-up.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+    early_steps: int
+    warmup_steps: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, examples: int) -> Plan:
+        """Plans a run over a number of training examples; partial batches are left out."""
+        per_epoch = max(1, examples // config.batch_size)
+        total = per_epoch * config.epochs
+        early = config.early_share if config.early_input_size != config.input_size else 0.0
+        return cls(
+            steps_per_epoch=per_epoch,
+            total_steps=total,
+            early_steps=round(per_epoch * round(config.epochs * early)),
+            warmup_steps=min(round(per_epoch * config.warmup_epochs), total // 2),
+        )
+
+
+def level_weights(config: TrainConfig, levels: int) -> Weights:
+    """Returns the loss weight of each head: the levels, departments first, then the products."""
+    ancestors = [config.ancestor_weight] * max(0, levels - 1)
+    return [*ancestors, *([config.leaf_weight] if levels else []), config.product_weight]
+
+
+@dataclass
+class Epoch:
+    """Sums over the steps of an epoch, this worker's own."""
+
+    sums: np.ndarray[Any, np.dtype[np.float64]]
+    steps: int = 0
+    waiting: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+
+class Trainer:
+    """Trains one encoder; every worker of the group runs one."""
+
+    def __init__(
+        self,
+        *,
+        examples: Path,
+        checkpoints: Path,
+        config: TrainConfig,
+        labels: LabelSpace,
+        strategy: tf.distribute.Strategy,
+        initial_weights: Path | None,
+    ) -> None:
+        """Builds the network, its heads and the optimiser, and restores the last checkpoint.
+
+        Args:
+            examples: The examples directory.
+            checkpoints: Where checkpoints are kept; a run that finds some goes on from the last.
+            config: The parameters.
+            labels: The classes.
+            strategy: How the workers share their gradients.
+            initial_weights: A `weights.npz` to start from, or None for random weights.
+        """
+        self.config = config
+        self.labels = labels
+        self.strategy = strategy
+        self.statistics = Statistics.read(examples)
+        self.plan = Plan.of(config, self.statistics.train)
+        self._examples = examples
+        cluster = strategy.cluster_resolver
+        self._shard = cluster.task_id or 0 if cluster is not None else 0
+        self._shards = strategy.num_replicas_in_sync
+        self.is_chief = self._shard == 0
+        self._parser = Parser(labels, self.statistics.stored_size)
+        with strategy.scope():
+            self.network = build_resnet(
+                depth=config.depth,
+                width=config.width,
+                embedding_dim=config.embedding_dim,
+                channel_mean=self.statistics.channel_mean,
+                channel_std=self.statistics.channel_std,
+                precision=resolve_precision(config.precision),
+                seed=config.seed,
+            )
+            self.heads = build_heads(labels, embedding_dim=config.embedding_dim, seed=config.seed)
+            if initial_weights is not None:
+                load_weights(initial_weights, self.network, self.heads, labels)
+            self._variables = [
+                *self.network.trainable_variables,
+                *(variable for head in self.heads for variable in head.trainable_variables),
+            ]
+            self.optimizer = keras.optimizers.SGD(
+                config.learning_rate, momentum=config.momentum, nesterov=True
+            )
+            self.optimizer.build(self._variables)
+        self._weights = level_weights(config, len(labels.levels))
+        self._history_file = checkpoints / "history.json"
+        checkpoint = tf.train.Checkpoint(
+            network=self.network, heads=self.heads, optimizer=self.optimizer
+        )
+        # Every worker reads the chief's checkpoints; the others write theirs where no one looks.
+        self._manager = tf.train.CheckpointManager(
+            checkpoint, str(checkpoints), max_to_keep=config.checkpoints_kept
+        )
+        if self._manager.latest_checkpoint:
+            checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+        self.step = int(self.optimizer.iterations.numpy())
+        self.history: list[dict[str, Any]] = []
+        if self.step and self._history_file.is_file():
+            done = self.step // self.plan.steps_per_epoch
+            self.history = read_json(self._history_file)[:done]
+
+    def run(self) -> list[dict[str, Any]]:
+        """Trains to the end of the plan and returns one record an epoch."""
+        total = self.plan.total_steps
+        batch = self.config.batch_size
+        with contextlib.ExitStack() as stack:
+            progress = None
+            if self.is_chief:
+                counter = Progress("train", total=total * batch, unit="images")
+                progress = stack.enter_context(counter)
+                if self.step:
+                    progress.advance(self.step * batch, note=f"resumed at step {self.step}")
+            for size, end in (
+                (self.config.early_input_size, self.plan.early_steps),
+                (self.config.input_size, total),
+            ):
+                if self.step < end:
+                    self._run_phase(size, end, progress)
+        return self.history
+
+    def _run_phase(self, input_size: int, end: int, progress: Progress | None) -> None:
+        """Trains with one image size up to the step `end`."""
+        batches = self._batches(input_size)
+        train_step = self._make_step()
+        epoch = self._new_epoch()
+        while self.step < end:
+            asked = time.monotonic()
+            images, rows = next(batches)
+            epoch.waiting += time.monotonic() - asked
+            rate = cosine_with_warmup(
+                self.step,
+                peak=self.config.learning_rate,
+                warmup_steps=self.plan.warmup_steps,
+                total_steps=self.plan.total_steps,
+            )
+            sums = train_step(images, rows, tf.constant(rate, tf.float32)).numpy()
+            self.step += 1
+            if not math.isfinite(float(sums[0])):
+                raise LookalikeError(
+                    f"train: the loss is not a number at step {self.step} (learning rate "
+                    f"{rate:.4g}); lower train.learning_rate or set train.precision=float32"
+                )
+            epoch.sums += sums
+            epoch.steps += 1
+            if progress is not None:
+                loss = sums[0] / self.config.batch_size
+                progress.advance(self.config.batch_size, note=f"loss {loss:.3f}")
+            if self.step % self.plan.steps_per_epoch == 0:
+                self._end_epoch(epoch, rate, input_size)
+                epoch = self._new_epoch()
+
+    def _new_epoch(self) -> Epoch:
+        return Epoch(sums=np.zeros(1 + 2 * len(self.heads)))
+
+    def _batches(self, input_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        config = self.config
+
+        def build(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return training_batches(
+                self._examples,
+                parser=self._parser,
+                statistics=self.statistics,
+                augmentation=config.augmentation,
+                input_size=input_size,
+                batch_size=context.get_per_replica_batch_size(config.batch_size),
+                seed=config.seed,
+                first_step=self.step,
+                shard=context.input_pipeline_id,
+                shards=context.num_input_pipelines,
+                cache_megabytes=config.cache_megabytes,
+            )
+
+        dataset = self.strategy.distribute_datasets_from_function(build)
+        batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(dataset)
+        return batches
+
+    def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+        config, heads, variables = self.config, self.heads, self._variables
+        decayed = [len(variable.shape) > 1 for variable in variables]
+
+        def replica_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                vectors = self.network(tf.cast(images, tf.float32), training=True)
+                cosines = [head(vectors) for head in heads]
+                loss = tf.constant(0.0)
+                for column, (weight, cosine) in enumerate(zip(self._weights, cosines, strict=True)):
+                    losses = masked_cross_entropy(
+                        cosine,
+                        rows[:, column],
+                        scale=config.logit_scale,
+                        smoothing=config.label_smoothing,
+                    )
+                    loss += weight * tf.reduce_sum(losses)
+                # Gradients are summed over the replicas, so each divides by the global batch.
+                mean = loss / config.batch_size
+            gradients = tape.gradient(mean, [variable.value for variable in variables])
+            decay = config.weight_decay / self._shards
+            gradients = [
+                gradient + decay * variable.value if shrinks else gradient
+                for gradient, variable, shrinks in zip(gradients, variables, decayed, strict=True)
+            ]
+            self.optimizer.learning_rate.assign(rate)
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            counts = [
+                count
+                for column, cosine in enumerate(cosines)
+                for count in correct_and_known(cosine, rows[:, column])
+            ]
+            return tf.stack([loss, *counts])
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def train_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+            sums = self.strategy.run(replica_step, args=(images, rows, rate))
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+        step: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = train_step
+        return step
+
+    def _end_epoch(self, epoch: Epoch, rate: float, input_size: int) -> None:
+        """Writes the epoch down, evaluates and saves where the plan says so."""
+        number = self.step // self.plan.steps_per_epoch
+        images = epoch.steps * self.config.batch_size
+        seconds = time.monotonic() - epoch.started
+        last = self.step == self.plan.total_steps
+        record: dict[str, Any] = {
+            "epoch": number,
+            "loss": float(epoch.sums[0]) / images,
+            "learning_rate": rate,
+            "input_size": input_size,
+            "images_per_second": images / seconds,
+            "input_stall_share": epoch.waiting / seconds,
+            "train": self._shares(epoch.sums[1:]),
+        }
+        if self.is_chief and (last or number % self.config.evaluate_every == 0):
+            record["unseen"] = self.evaluate_unseen()
+        self.history.append(record)
+        if last or number % self.config.checkpoint_every == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Saves a checkpoint and the history that belongs to it; the chief's part."""
+        if self.is_chief:
+            write_json(self._history_file, self.history)
+            self._manager.save(checkpoint_number=self.step)
+
+    def _shares(self, counts: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+        """Returns the share of right first guesses a head, leaving out heads without labels."""
+        names = [*self.labels.level_names(), "product"]
+        pairs = zip(names, counts.reshape(-1, 2), strict=True)
+        return {name: float(right / known) for name, (right, known) in pairs if known}
+
+    def evaluate_unseen(self) -> dict[str, float]:
+        """Returns the share of right first guesses a level on the products held out."""
+        counts = np.zeros(2 * len(self.heads))
+        if self.statistics.unseen == 0:
+            return {}
+        for images, rows in unseen_batches(self._examples, parser=self._parser, batch_size=64):
+            vectors = encode(
+                self.network,
+                images,
+                input_size=self.config.input_size,
+                flip_average=self.config.flip_average,
+            )
+            counts += np.array(
+                [
+                    float(count)
+                    for column, head in enumerate(self.heads)
+                    for count in correct_and_known(head(vectors), rows[:, column])
+                ]
+            )
+        return self._shares(counts)

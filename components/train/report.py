@@ -1,0 +1,110 @@
+"""The training report: one page with the curves of a run."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.contracts.page import page, table, tiles
+
+_WIDTH, _HEIGHT, _MARGIN = 460, 220, 34
+# Readable on light and on dark ground.
+_COLOURS = ("#3b82c4", "#d97a1e", "#3f9b57", "#a35fc0", "#c94f5d", "#7a8791")
+
+Curve = Sequence[tuple[float, float]]
+
+
+def training_report(*, card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the page, self-contained HTML.
+
+    Args:
+        card: What `model_card.json` holds.
+        history: One record an epoch, as `curves.json` holds them.
+    """
+    facts = [(str(card["mode"]), "mode"), (str(card["trained"]["examples"]), "examples")]
+    parts = []
+    if history:
+        last = history[-1]
+        facts += [
+            (f"{last['loss']:.3f}", "last loss"),
+            (f"{last['images_per_second']:.0f}", "images a second"),
+            (f"{last['input_stall_share']:.1%}", "waiting for input"),
+        ]
+        charts = [
+            chart("Loss", {"loss": _curve(history, "loss")}),
+            chart("Learning rate", {"rate": _curve(history, "learning_rate")}),
+            chart("Right first guess, augmented training images", _nested(history, "train")),
+            chart("Right first guess, products never trained on", _nested(history, "unseen")),
+        ]
+        parts = [f"<h2>Curves over epochs</h2><div>{''.join(charts)}</div>"]
+    else:
+        parts = ["<p>No step was taken in this run.</p>"]
+    rows = [(name, _plain(value)) for name, value in sorted(card["parameters"].items())]
+    parts.append("<h2>Parameters</h2>" + table(("parameter", "value"), rows))
+    return page("Training", tiles(facts) + "".join(parts))
+
+
+def chart(title: str, curves: Mapping[str, Curve]) -> str:
+    """Returns an inline SVG line chart, its vertical axis from zero; empty without points."""
+    curves = {name: curve for name, curve in curves.items() if curve}
+    if not curves:
+        return ""
+    points = [point for curve in curves.values() for point in curve]
+    right = max(1.0, *(x for x, _ in points))
+    top = max(1e-9, *(y for _, y in points))
+    lines = []
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        path = " ".join(f"{_x(x, right):.1f},{_y(y, top):.1f}" for x, y in curve)
+        lines.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+            f'<text x="{_WIDTH - _MARGIN}" y="{18 + 15 * number}" fill="{colour}" '
+            f'text-anchor="end">{html.escape(name)} {curve[-1][1]:.3g}</text>'
+        )
+    base = _HEIGHT - _MARGIN
+    axis = (
+        f'<path d="M{_MARGIN} 8V{base}H{_WIDTH - 8}" fill="none" stroke="currentColor" '
+        'stroke-opacity=".4"/>'
+        f'<text x="2" y="14" fill="currentColor">{top:.3g}</text>'
+        f'<text x="{_WIDTH - 8}" y="{base + 16}" fill="currentColor" text-anchor="end">'
+        f"{right:.0f}</text>"
+    )
+    label = html.escape(title)
+    return (
+        f'<figure style="display:inline-block;width:auto;margin:0 1rem 1rem 0"><figcaption>{label}'
+        f'</figcaption><svg role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'width="{_WIDTH}" style="max-width:100%;font:11px sans-serif">{axis}{"".join(lines)}'
+        "</svg></figure>"
+    )
+
+
+def _x(value: float, largest: float) -> float:
+    return _MARGIN + value / largest * (_WIDTH - _MARGIN - 8)
+
+
+def _y(value: float, largest: float) -> float:
+    base = _HEIGHT - _MARGIN
+    return base - value / largest * (base - 8)
+
+
+def _curve(history: Sequence[Mapping[str, Any]], key: str) -> Curve:
+    return [(float(record["epoch"]), float(record[key])) for record in history]
+
+
+def _nested(history: Sequence[Mapping[str, Any]], key: str) -> dict[str, Curve]:
+    names = sorted({name for record in history for name in record.get(key, {})})
+    return {
+        name: [
+            (float(record["epoch"]), float(record[key][name]))
+            for record in history
+            if name in record.get(key, {})
+        ]
+        for name in names
+    }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    return str(value)

@@ -1,0 +1,280 @@
+"""The train step: from examples to an encoder that turns image bytes into unit vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.contracts.encoder import (
+    ENCODER_FILE,
+    SAVED_MODEL_DIRECTORY,
+    TRAINED_PRODUCTS_FILE,
+    read_encoder,
+)
+from components.contracts.errors import InputError
+from components.contracts.files import (
+    fresh_directory,
+    read_json,
+    sha256_file,
+    sha256_tree,
+    write_atomically,
+    write_json,
+)
+from components.contracts.taxonomy import Taxonomy
+from components.train.config import TrainConfig
+from components.train.labels import LabelSpace
+from components.train.launcher import run_workers
+from components.train.model_card import model_card, to_markdown
+from components.train.report import training_report
+from components.train.worker import Spec
+
+MODES = ("scratch", "warm", "reuse")
+WEIGHTS_FILE = "weights.npz"
+CURVES_FILE = "curves.json"
+CARD_FILE = "model_card.json"
+_CHECKED_IMAGES = 8
+
+
+def train_encoder(
+    *,
+    examples: Path,
+    transform_graph: Path,
+    taxonomy: Path,
+    mode: str,
+    incumbent_encoder: Path | None,
+    config: TrainConfig,
+    encoder: Path,
+    checkpoints: Path,
+    report: Path,
+) -> dict[str, float]:
+    """Trains an encoder, or takes over the incumbent's, and writes the encoder artifact.
+
+    A step that was killed goes on from its last checkpoint when it is run again with the same
+    `checkpoints` directory.
+
+    Args:
+        examples: The examples directory that transform wrote.
+        transform_graph: The TensorFlow Transform output of the same run.
+        taxonomy: The checked taxonomy table.
+        mode: `scratch` starts from random weights, `warm` from the incumbent's, `reuse` copies
+            the incumbent's encoder untouched and trains nothing.
+        incumbent_encoder: The live encoder's directory; needed by `warm` and `reuse`.
+        config: The parameters.
+        encoder: Directory to write.
+        checkpoints: Directory of the checkpoints.
+        report: HTML file to write.
+
+    Returns:
+        Figures to show: the last loss, right first guesses by level on augmented training images
+        (`train_...`) and on products never trained on (`unseen_...`), images a second.
+
+    Raises:
+        InputError: The mode, the examples or the incumbent cannot be used.
+        WorkerError: A training process failed.
+    """
+    incumbent = _incumbent(mode, incumbent_encoder)
+    if mode == "reuse" and incumbent is not None:
+        return _reuse(incumbent, encoder, report)
+    tree = Taxonomy.read(taxonomy)
+    labels = read_labels(examples, tree)
+    spec = Spec(
+        examples=examples,
+        checkpoints=checkpoints,
+        output=checkpoints / "result",
+        initial_weights=incumbent / WEIGHTS_FILE if incumbent else None,
+        config=config,
+        labels=labels,
+    )
+    _guard_checkpoints(spec)
+    spec.write(checkpoints / "spec.json")
+    if not (spec.output / "history.json").is_file():
+        run_workers(checkpoints / "spec.json", workers=config.workers)
+    history = read_json(spec.output / "history.json")
+    card = _write_encoder(spec, tree, mode, transform_graph, history, encoder)
+    write_atomically(report, training_report(card=card, history=history))
+    return _figures(history, card)
+
+
+def read_labels(examples: Path, taxonomy: Taxonomy) -> LabelSpace:
+    """Returns the classes of a taxonomy and of the products in the training split.
+
+    Raises:
+        InputError: There is no training example, or a label is not in the taxonomy.
+    """
+    # TensorFlow is imported where it is needed: the step's own checks come first.
+    from components.train.data import scan  # noqa: PLC0415
+
+    found = list(scan(examples, "train"))
+    if not found:
+        raise InputError(f"{examples}/train: expected training examples, received none")
+    labels = LabelSpace.of(taxonomy, (product for product, _ in found))
+    labels.check({path for _, path in found})
+    return labels
+
+
+def _incumbent(mode: str, incumbent_encoder: Path | None) -> Path | None:
+    """Checks the mode and returns the encoder to start from, None for scratch."""
+    if mode not in MODES:
+        raise InputError(f"train: expected a mode out of {', '.join(MODES)}, received {mode!r}")
+    if mode == "scratch":
+        return None
+    if incumbent_encoder is None:
+        raise InputError(
+            f"train: mode {mode} starts from the live encoder, and there is none; "
+            "run with mode scratch first"
+        )
+    read_encoder(incumbent_encoder)
+    return incumbent_encoder
+
+
+def _guard_checkpoints(spec: Spec) -> None:
+    """Lets a run go on only from checkpoints of the same data and parameters."""
+    initial = spec.initial_weights
+    identity = {
+        "config": spec.config.to_mapping(),
+        "labels": spec.labels.to_mapping(),
+        "statistics": sha256_file(spec.examples / "statistics.json"),
+        "initial_weights": None if initial is None else sha256_file(initial),
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    path = spec.checkpoints / "identity.json"
+    if not path.is_file():
+        fresh_directory(spec.checkpoints)
+        write_json(path, {"digest": digest})
+    elif read_json(path).get("digest") != digest:
+        raise InputError(
+            f"{spec.checkpoints}: expected checkpoints of this run, received those of a run with "
+            "other examples, classes or parameters; give an empty directory"
+        )
+
+
+def _write_encoder(
+    spec: Spec,
+    taxonomy: Taxonomy,
+    mode: str,
+    transform_graph: Path,
+    history: list[dict[str, Any]],
+    encoder: Path,
+) -> dict[str, Any]:
+    """Exports the trained weights and writes everything that goes with them."""
+    from components.train.data import Statistics  # noqa: PLC0415
+    from components.train.export import check_export, export_encoder  # noqa: PLC0415
+    from components.train.precision import resolve_precision  # noqa: PLC0415
+    from components.train.resnet import build_resnet  # noqa: PLC0415
+    from components.train.weights import load_network, read_weights  # noqa: PLC0415
+
+    config, labels = spec.config, spec.labels
+    statistics = Statistics.read(spec.examples)
+    network = build_resnet(
+        depth=config.depth,
+        width=config.width,
+        embedding_dim=config.embedding_dim,
+        channel_mean=statistics.channel_mean,
+        channel_std=statistics.channel_std,
+    )
+    filled = load_network(network, read_weights(spec.output / WEIGHTS_FILE))
+    assert filled == len(network.weights), "the workers saved another network"
+    fresh_directory(encoder)
+    saved_model = encoder / SAVED_MODEL_DIRECTORY
+    export_encoder(
+        network=network,
+        transform_graph=transform_graph,
+        saved_model=saved_model,
+        stored_size=statistics.stored_size,
+        input_size=config.input_size,
+        flip_average=config.flip_average,
+    )
+    difference = check_export(
+        saved_model=saved_model,
+        network=network,
+        transform_graph=transform_graph,
+        images=_some_images(spec, statistics.stored_size),
+        input_size=config.input_size,
+        flip_average=config.flip_average,
+    )
+    shutil.copyfile(spec.output / WEIGHTS_FILE, encoder / WEIGHTS_FILE)
+    write_atomically(
+        encoder / TRAINED_PRODUCTS_FILE, "".join(f"{name}\n" for name in labels.products)
+    )
+    write_json(encoder / CURVES_FILE, history)
+    sizes = [len(level) for level in labels.levels]
+    card = model_card(
+        mode=mode,
+        parameters=config.to_mapping(),
+        precision=resolve_precision(config.precision),
+        taxonomy_digest=taxonomy.digest,
+        levels=dict(zip(labels.level_names(), sizes, strict=True)),
+        products=len(labels.products),
+        examples=statistics.train,
+        unseen_examples=statistics.unseen,
+        history=history,
+        export_difference=difference,
+    )
+    write_json(encoder / CARD_FILE, card)
+    write_atomically(encoder / "model_card.md", to_markdown(card))
+    # Written last: a directory without it is no encoder.
+    write_json(
+        encoder / ENCODER_FILE,
+        {
+            "digest": sha256_tree(saved_model),
+            "embedding_dim": config.embedding_dim,
+            "input_size": config.input_size,
+            "stored_size": statistics.stored_size,
+            "depth": config.depth,
+            "width": config.width,
+            "classes_digest": labels.digest,
+            "code": _code_digest(),
+            "parameters": config.to_mapping(),
+        },
+    )
+    return card
+
+
+def _some_images(spec: Spec, stored_size: int) -> npt.NDArray[np.uint8]:
+    """Returns a few stored training images, uint8 `[n, stored, stored, 3]`."""
+    from components.train.data import stored_images  # noqa: PLC0415
+
+    return stored_images(spec.examples, stored_size=stored_size, count=_CHECKED_IMAGES)
+
+
+def _reuse(incumbent: Path, encoder: Path, report: Path) -> dict[str, float]:
+    """Copies the incumbent's encoder, `encoder.json` last."""
+    fresh_directory(encoder)
+    for source in sorted(incumbent.rglob("*"), key=lambda path: path.name == ENCODER_FILE):
+        target = encoder / source.relative_to(incumbent)
+        if source.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    card = {**read_json(encoder / CARD_FILE), "mode": "reuse"}
+    history = read_json(encoder / CURVES_FILE)
+    write_atomically(report, training_report(card=card, history=history))
+    return _figures(history, card)
+
+
+def _figures(history: list[dict[str, Any]], card: dict[str, Any]) -> dict[str, float]:
+    """Returns the figures of the last epoch under flat names."""
+    figures = {"epochs": float(len(history)), "export_difference": float(card["export_difference"])}
+    if history:
+        last = history[-1]
+        for name in ("loss", "images_per_second", "input_stall_share"):
+            figures[name] = float(last[name])
+        for split in ("train", "unseen"):
+            for level, share in last.get(split, {}).items():
+                figures[f"{split}_{level}"] = float(share)
+    return figures
+
+
+def _code_digest() -> str:
+    """Returns one SHA-256 over the source of this package."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(f"{path.name}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
