@@ -182,9 +182,9 @@ def quality_checks(plan: Plan, labels: Labels, config: GateConfig) -> list[Check
          f"<= {config.most_banned:g}", f"{len(banned)} of {known} raters were banned"),
         ("golds_leaked", savvy_share <= _MOST_GOLD_SAVVY, over, savvy_share,
          f"<= {_MOST_GOLD_SAVVY:g}",
-         f"{len(savvy)} raters did well on golds and badly on live pairs"),
+         f"raters who did well on golds and badly on live pairs: {len(savvy)}"),
         ("cant_tell", unsure <= config.most_cant_tell, over, unsure,
-         f"<= {config.most_cant_tell:g}", f"{len(labels.cant_tell)} pairs could not be told"),
+         f"<= {config.most_cant_tell:g}", f"pairs that nobody could tell: {len(labels.cant_tell)}"),
     ]  # fmt: skip
     if config.anchor_required and plan.incumbent:
         rules.append(

@@ -33,12 +33,24 @@ from components.contracts.taxonomy import Taxonomy
 from components.contracts.verdict import Check, Verdict, combine, to_html
 from components.human_eval.aggregate import Labels, aggregate
 from components.human_eval.answers import CANDIDATE_FILE, INCUMBENT_FILE, Answer, read_answers
-from components.human_eval.campaign import Campaign, open_campaign, record_outcome
+from components.human_eval.campaign import (
+    RATINGS_FILE,
+    TASKS_FILE,
+    Campaign,
+    open_campaign,
+    record_outcome,
+)
 from components.human_eval.config import GateConfig
 from components.human_eval.decision import Component, decide
 from components.human_eval.evidence import components, look, quality_checks
 from components.human_eval.plan import Plan
-from components.human_eval.ratings import Rating, Ratings, read_ratings, write_ratings
+from components.human_eval.ratings import (
+    Rating,
+    Ratings,
+    append_ratings,
+    read_ratings,
+    write_ratings,
+)
 from components.human_eval.report import Findings, render
 from components.human_eval.sampling import Binding, Shop, draw_plan
 from components.human_eval.simulated import Truth, run_panel
@@ -64,6 +76,7 @@ def judge_candidate(
     config: GateConfig,
     output: Path,
     report: Path,
+    campaign_uri: str = "",
 ) -> Verdict:
     """Judges one candidate by its recorded answers.
 
@@ -79,6 +92,7 @@ def judge_candidate(
         config: The policy.
         output: Gets `verdict.json`, `production_verdict.json`, `ratings.csv` and `summary.json`.
         report: The HTML page.
+        campaign_uri: What to call `campaign` in messages, when it is a copy of another place.
 
     Returns:
         The verdict of the `human` gate.
@@ -102,12 +116,11 @@ def judge_candidate(
     came = read_ratings(opened.ratings, tasks=tasks, allow_simulated=raters == "simulated")
     if raters == "simulated" and not opened.problems and not opened.superseded_by:
         truth = Truth.of(shop.items, queries, shop.taxonomy)
-        answered = run_panel(opened.plan, truth, config, came.valid)
-        if len(answered) > len(came.valid):
-            write_ratings(opened.ratings, answered)
-        came = Ratings(tuple(answered), came.set_aside)
+        append_ratings(opened.ratings, run_panel(opened.plan, truth, config, came.valid))
+        # Through the file, as people's ratings come.
+        came = read_ratings(opened.ratings, tasks=tasks, allow_simulated=True)
     labels = aggregate(opened.plan, came.valid, config)
-    asked = _asked(opened, labels, raters)
+    asked = _asked(opened, labels, raters, campaign_uri or os.fspath(campaign))
     verdict, parts = evaluate(opened, labels, config, now=now, notes=asked)
     verdict = replace(verdict, notes=(*verdict.notes, *_set_aside_notes(came)))
     production, _ = evaluate(opened, labels, GateConfig(), now=now, own=False)
@@ -209,14 +222,15 @@ def evaluate(
     )
 
 
-def _asked(campaign: Campaign, labels: Labels, raters: str) -> list[str]:
+def _asked(campaign: Campaign, labels: Labels, raters: str, place: str) -> list[str]:
     if raters != "web" or not labels.needed:
         return []
     missing = sum(labels.needed.values())
+    folder = f"{place.rstrip('/')}/{campaign.directory.name}"
     return [
-        f"{missing} ratings are missing: the tasks are in {campaign.directory / 'tasks.jsonl'} "
-        f"(work by seat in assignments.csv, Label Studio import in label_studio.json); put "
-        f"task_id,rater_id,grade,seconds into {campaign.ratings} and run again."
+        f"{missing} ratings are missing: the tasks are in {folder}/{TASKS_FILE} (work by seat in "
+        f"assignments.csv, Label Studio import in label_studio.json); put the columns "
+        f"task_id,rater_id,grade,seconds into {folder}/{RATINGS_FILE} and run again."
     ]
 
 
@@ -267,7 +281,7 @@ def _write(
             "status": findings.verdict.status,
             "production_status": findings.production.status,
             "simulated": findings.verdict.simulated,
-            "campaign": os.fspath(findings.directory),
+            "campaign": findings.directory.name,
             "queries": len(plan.draws),
             "comparisons": len(plan.comparisons),
             "golds": len(plan.golds),

@@ -17,6 +17,8 @@ Bools = npt.NDArray[np.bool_]
 
 SIMILAR = 2
 CANT_TELL = -1
+# .7 + .7 - 1 is a hair below .4 in floating point; a rater is not banned for that.
+_ROUNDING = 1e-9
 # Below this many live pairs on either side of the others' majority, J is noise.
 _LEAST_PEER_PAIRS = 10
 
@@ -136,14 +138,14 @@ def judge_raters(
         if index is None:
             standing = "unqualified"
         else:
-            standing = "counted" if index >= gold_youden else "banned_golds"
+            standing = "counted" if index >= gold_youden - _ROUNDING else "banned_golds"
         golds.append((n_positive + n_negative, index, standing))
     staying = np.array([entry[2] == "counted" for entry in golds], dtype=bool)
     peers = _peer_indices(tasks, raters, similar, grades, ~on_gold, staying, len(gold_grades))
     reports = []
     for rater, (count, index, standing) in enumerate(golds):
         peer = peers.get(rater)
-        final = "banned_peers" if peer is not None and peer < peer_youden else standing
+        final = "banned_peers" if peer is not None and peer < peer_youden - _ROUNDING else standing
         live = int((~on_gold & (raters == rater)).sum())
         reports.append(RaterReport(rater_ids[rater], live, count, index, peer, final))
     return tuple(reports)

@@ -153,11 +153,22 @@ def _parse(
     return Rating(task_id, rater_id, None if grade == CANT_TELL else int(grade), taken)
 
 
-def write_ratings(path: Path, ratings: Iterable[Rating]) -> int:
-    """Writes ratings atomically in the order given; returns how many."""
-    lines = [",".join(COLUMNS)]
-    for rating in ratings:
-        grade = CANT_TELL if rating.grade is None else str(rating.grade)
-        lines.append(f"{rating.task_id},{rating.rater_id},{grade},{rating.seconds:.2f}")
-    write_atomically(path, "\n".join(lines) + "\n")
-    return len(lines) - 1
+def write_ratings(path: Path, ratings: Iterable[Rating]) -> None:
+    """Writes ratings atomically in the order given."""
+    write_atomically(path, "\n".join([",".join(COLUMNS), *map(_line, ratings)]) + "\n")
+
+
+def append_ratings(path: Path, ratings: Iterable[Rating]) -> None:
+    """Adds ratings at the end, atomically; what stands there stays, bad rows included."""
+    if not path.exists():
+        write_ratings(path, ratings)
+        return
+    before = path.read_bytes()
+    gap = b"" if before.endswith(b"\n") else b"\n"
+    added = "".join(f"{_line(rating)}\n" for rating in ratings)
+    write_atomically(path, before + gap + added.encode())
+
+
+def _line(rating: Rating) -> str:
+    grade = CANT_TELL if rating.grade is None else str(rating.grade)
+    return f"{rating.task_id},{rating.rater_id},{grade},{rating.seconds:.2f}"

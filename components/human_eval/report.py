@@ -13,13 +13,13 @@ import numpy as np
 from components.contracts.page import figure, page, sheet, table, thumbnail, tiles
 from components.contracts.verdict import Verdict, to_html
 from components.human_eval.aggregate import Labels
+from components.human_eval.chart import line_chart
 from components.human_eval.config import GateConfig
 from components.human_eval.decision import Component
 from components.human_eval.eprocess import log_e_path, lower_bound, upper_bound
 from components.human_eval.evidence import streams
 from components.human_eval.plan import WHOLE, Draw, Plan
 
-_WIDTH, _HEIGHT, _MARGIN = 720, 260, 46
 _SHOWN_QUERIES = 8
 _SIMULATED = (
     "Simulated raters know the taxonomy: this exercises the machinery, not taste. "
@@ -78,12 +78,7 @@ def decision(findings: Findings) -> str:
     """Returns the decision and why, in two sentences a manager understands."""
     verdict = findings.verdict
     whole = next((check for check in verdict.checks if check.name == "similarity"), None)
-    seen = (
-        f"Of the results shown, {whole.observed:.0%} were judged similar to the photo; more than "
-        f"{whole.requirement.removeprefix('> ')} of them must be, as a share."
-        if whole and whole.observed is not None
-        else "Not enough has been rated to say how good the results are."
-    )
+    seen = "Not enough has been rated to say how good the results are."
     if whole and whole.observed is not None:
         required = float(whole.requirement.removeprefix("> "))
         seen = (
@@ -144,13 +139,14 @@ def _evidence(findings: Findings, config: GateConfig) -> str:
     upper = [upper_bound(x[:n], alpha=alpha, stakes_at=m) for n in looks]
     means = [float(x[:n].mean()) for n in looks]
     count = list(range(1, len(x) + 1))
-    evidence = _chart(
-        "Evidence over queries, as powers of ten",
+    evidence = line_chart(
+        "Evidence over queries, in powers of ten (above 12 cut off)",
         [(count, list(for_it), "var(--pass)", f"above {m:.2f}"),
          (count, list(against), "var(--fail)", f"below {m:.2f}")],
-        [(limit, f"passes from {1 / alpha:.0f}x"), (fail_limit, "fails")],
+        [(limit, f"passes from {1 / alpha:.0f}x"),
+         (fail_limit, f"fails from {10**fail_limit:.0f}x")],
     )  # fmt: skip
-    bounds = _chart(
+    bounds = line_chart(
         "Mean score with its bounds",
         [(looks, upper, "var(--muted)", "upper bound"), (looks, means, "var(--accent)", "mean"),
          (looks, lower, "var(--muted)", "lower bound")],
@@ -160,59 +156,6 @@ def _evidence(findings: Findings, config: GateConfig) -> str:
         "<h2>Evidence</h2><p>The evidence may be looked at after every query: whoever stops at the "
         f"first look above the line is wrong in at most {alpha:.0%} of all campaigns.</p>"
         f"{evidence}{bounds}"
-    )
-
-
-Line = tuple[Sequence[int], Sequence[float], str, str]
-
-
-def _chart(title: str, lines: Sequence[Line], rules: Sequence[tuple[float, str]]) -> str:
-    values = [v for _, ys, _, _ in lines for v in ys] + [level for level, _ in rules]
-    low, high = min(values), max(values)
-    # Losing evidence sinks without limit; the part near the lines is what is read.
-    low = max(low, -3.0)
-    room = (high - low) * 0.05 or 0.5
-    low, high = low - room, high + room
-    last = max(max(xs) for xs, _, _, _ in lines)
-
-    def point(x: float, y: float) -> tuple[float, float]:
-        share = (min(max(y, low), high) - low) / (high - low)
-        return (
-            _MARGIN + x / last * (_WIDTH - 2 * _MARGIN),
-            _HEIGHT - _MARGIN - share * (_HEIGHT - 2 * _MARGIN + 16),
-        )
-
-    parts = []
-    for level, name in rules:
-        _, y = point(0, level)
-        parts.append(
-            f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{y:.1f}" y2="{y:.1f}" '
-            'stroke="currentColor" stroke-dasharray="5 4" opacity=".55"/>'
-            f'<text x="{_MARGIN + 6}" y="{y - 4:.1f}" font-size="12" fill="currentColor">'
-            f"{html.escape(name)}</text>"
-        )
-    for number, (xs, ys, colour, name) in enumerate(lines):
-        points = " ".join("{:.1f},{:.1f}".format(*point(x, y)) for x, y in zip(xs, ys, strict=True))
-        parts.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>'
-            f'<text x="{_WIDTH - _MARGIN - 130 * (len(lines) - number)}" y="{_HEIGHT - 6}" '
-            f'font-size="12" fill="{colour}">— {html.escape(name)}</text>'
-        )
-    for level in (low + room, high - room):
-        _, y = point(0, level)
-        parts.append(
-            f'<text x="{_MARGIN - 6}" y="{y + 4:.1f}" font-size="11" text-anchor="end" '
-            f'fill="currentColor">{level:.2g}</text>'
-        )
-    parts.append(
-        f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - _MARGIN + 16}" font-size="11" '
-        f'text-anchor="end" fill="currentColor">{last} queries</text>'
-        f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{_HEIGHT - _MARGIN}" '
-        f'y2="{_HEIGHT - _MARGIN}" stroke="currentColor" opacity=".3"/>'
-    )
-    return (
-        f'<h3>{html.escape(title)}</h3><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{html.escape(title)}" width="{_WIDTH}">{"".join(parts)}</svg>'
     )
 
 

@@ -166,7 +166,7 @@ def rate(
 def run_panel(
     plan: Plan, truth: Truth, config: GateConfig, given: Sequence[Rating] = ()
 ) -> list[Rating]:
-    """Returns all ratings of a campaign: qualification, live work, and what has to be re-issued.
+    """Returns the panel's further ratings: qualification, live work, and what is issued again.
 
     Args:
         plan: The sampling plan.
@@ -201,7 +201,7 @@ def run_panel(
         work = live_work(plan, needed, staying, _seen(ratings), config, round_number=number)
         if not answer(work):
             break
-    return sorted(ratings, key=lambda rating: (rating.task_id, rating.rater_id))
+    return ratings[len(given) :]
 
 
 def _seen(ratings: Sequence[Rating]) -> dict[str, set[str]]:
