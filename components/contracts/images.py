@@ -8,17 +8,24 @@ original bytes where they already are that, and a lossless PNG of the corrected 
 from __future__ import annotations
 
 import io
-import warnings
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
+
+from components.contracts.image_structure import is_whole_jpeg, is_whole_png
 
 _EXIF_ORIENTATION = 0x0112
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # Formats that the graph decodes itself; everything else is re-encoded as PNG.
 _GRAPH_FORMATS = ("JPEG", "PNG")
+
+# `ImageLimits.max_pixels` decides, below, from the header alone. Pillow's own limit would say the
+# same a second time, as a warning, and silencing warnings is not safe between threads.
+Image.MAX_IMAGE_PIXELS = None
 
 
 class BadImageError(ValueError):
@@ -68,7 +75,10 @@ def read_image(uri: str, limits: ImageLimits | None = None) -> bytes:
     limits = limits or ImageLimits()
     path = local_path(uri)
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK a named pipe in the catalog would hold the step for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadImageError("unreadable_image", f"{uri}: expected a file, found another")
             data = file.read(limits.max_bytes + 1)
     except FileNotFoundError:
         raise BadImageError("missing_image", f"{uri}: expected an image, found no file") from None
@@ -76,6 +86,10 @@ def read_image(uri: str, limits: ImageLimits | None = None) -> bytes:
         raise BadImageError(
             "unreadable_image", f"{uri}: cannot be read ({error.strerror})"
         ) from None
+    except ValueError as error:
+        if isinstance(error, BadImageError):
+            raise
+        raise BadImageError("unreadable_image", f"{uri!r}: not a path ({error})") from None
     if not data:
         raise BadImageError("empty_image", f"{uri}: expected an image, found an empty file")
     if len(data) > limits.max_bytes:
@@ -114,29 +128,41 @@ def admit(data: bytes, limits: ImageLimits | None = None) -> bytes:
     """
     limits = limits or ImageLimits()
     with _open(data, limits) as image:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        profile = image.info.get("icc_profile")
-        plain = (
-            image.format in _GRAPH_FORMATS
-            and image.mode in ("RGB", "L")
-            and "transparency" not in image.info
-            and orientation == 1
-            and not profile
-            and not getattr(image, "is_animated", False)
-        )
         try:
+            # Decoding comes first: for a PNG, asking for EXIF may decode it.
             image.load()
-            if plain:
+            orientation = _orientation(image)
+            profile = image.info.get("icc_profile")
+            if (
+                image.format in _GRAPH_FORMATS
+                and image.mode in ("RGB", "L")
+                and "transparency" not in image.info
+                and orientation == 1
+                and not profile
+                and not getattr(image, "is_animated", False)
+                and (is_whole_png(data) or is_whole_jpeg(data))
+            ):
                 return data
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image) if orientation != 1 else image
             pixels = _srgb(upright, profile)
-        except (OSError, ValueError, SyntaxError, ArithmeticError) as error:
+        # Decoders raise many kinds of errors on hostile bytes; every one means a bad image, and
+        # none may reach the batch or the request that other images are part of.
+        except Exception as error:
             raise BadImageError(
                 "truncated_image", f"expected a whole image, decoding it failed ({error})"
             ) from None
     buffer = io.BytesIO()
     pixels.save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 (upright) when there is none or it cannot be read."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # Broken metadata is no reason to lose the pixels.
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _open(data: bytes, limits: ImageLimits) -> Image.Image:
@@ -148,15 +174,9 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
             f"expected at most {limits.max_bytes} bytes, received {len(data)}",
         )
     try:
-        with warnings.catch_warnings():
-            # Our own limit below is the one that decides; Pillow's warning would say it twice.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.DecompressionBombError:
-        raise BadImageError(
-            "too_many_pixels", f"expected at most {limits.max_pixels} pixels, received far more"
-        ) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    # As in `admit`: whatever a parser raises on hostile bytes, they are no image.
+    except Exception as error:
         raise BadImageError(
             "not_an_image", f"expected {', '.join(_FORMATS)}, received something else ({error})"
         ) from None
@@ -177,10 +197,8 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Returns 8-bit RGB pixels with transparency on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        low, high = image.convert("F").getextrema()
-        peak = 65535.0 if isinstance(high, float) and high > 255 else 255.0
-        del low
-        image = image.convert("F").point(lambda value: value * (255.0 / peak)).convert("L")
+        # Only 16-bit PNGs open like this; their white is 65535 however dark the picture is.
+        image = image.convert("F").point(lambda value: value * (255.0 / 65535.0)).convert("L")
     if profile and image.mode in ("RGB", "CMYK"):
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
