@@ -240,7 +240,7 @@ def _list_row(
 
 
 @index.command(
-    epilog="Example: lookalike index show 20261122-183100-1a2b3c --registry .lookalike/demo/registry"
+    epilog="Example: lookalike index show 20261122-1a2b3c --registry .lookalike/demo/registry"
 )
 @click.argument("version")
 @with_registry
@@ -310,7 +310,8 @@ def _mapping(values: dict[str, Any]) -> str:
 
 
 @index.command(
-    epilog='Example: lookalike index promote 20261122-183100-1a2b3c --registry gs://shop/registry --channel prod --reason "new autumn range"'
+    epilog="Example: lookalike index promote 20261122-1a2b3c --registry gs://shop/registry "
+    '--channel prod --reason "new autumn range"'
 )
 @click.argument("version")
 @with_registry
@@ -366,7 +367,8 @@ def promote(
 
 
 @index.command(
-    epilog='Example: lookalike index rollback --registry gs://shop/registry --channel prod --reason "sofas answer with lamps"'
+    epilog="Example: lookalike index rollback --registry gs://shop/registry --channel prod "
+    '--reason "sofas answer with lamps"'
 )
 @with_registry
 @with_channel
