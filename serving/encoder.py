@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,14 @@ SIGNATURE = "image_bytes"
 def import_tensorflow() -> Any:
     """Imports TensorFlow without its start-up chatter; takes seconds the first time."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    return importlib.import_module("tensorflow")
+    first = "tensorflow" not in sys.modules
+    tensorflow = importlib.import_module("tensorflow")
+    if first:
+        # A million objects that live as long as the process: the collector need not look at them
+        # again and again, which would stop all requests for a moment each time.
+        gc.collect()
+        gc.freeze()
+    return tensorflow
 
 
 class Encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -137,6 +138,8 @@ class Follower:
                 f"expected the bundle {version}, its manifest says {bundle.version}"
             )
         self._engine.swap(bundle)
+        # An encoder holds cycles: without this, replaced ones pile up until the collector comes.
+        gc.collect()
         log.event(
             "bundle in place",
             version=version,

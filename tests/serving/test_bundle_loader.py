@@ -27,7 +27,7 @@ def test_a_whole_bundle_loads_and_its_encoder_agrees_with_the_hand_computed_vect
 def test_a_flipped_byte_in_any_file_is_found_before_anything_is_loaded(maker, monkeypatch):
     directory = maker.bundle("v1")
     monkeypatch.setattr("serving.bundle_loader.BundleIndex.load", lambda _: pytest.fail("loaded"))
-    names = [entry for entry in json.loads((directory / "manifest.json").read_text())["files"]]
+    names = list(json.loads((directory / "manifest.json").read_text())["files"])
     assert "encoder/saved_model/saved_model.pb" in names
     for name in names:
         path = directory / name
@@ -54,7 +54,7 @@ def test_an_index_that_answers_otherwise_than_recorded_is_refused(maker):
     first[0], first[2] = first[2], first[0]
     write_json(directory / "golden/answers.json", answers)
     maker.seal(directory, "v1")
-    with pytest.raises(InputError, match="golden query q0: .*does not answer as it did"):
+    with pytest.raises(InputError, match=r"golden query q0: .*does not answer as it did"):
         load(directory)
 
 
@@ -62,7 +62,9 @@ def test_an_encoder_that_sees_a_golden_photo_otherwise_is_refused(maker):
     directory = maker.bundle("v1")
     (directory / "golden/images/000.png").write_bytes(maker.png((60, 200, 60)))
     maker.seal(directory, "v1")
-    with pytest.raises(InputError, match="golden query q0: .*not the one that the index was built"):
+    with pytest.raises(
+        InputError, match=r"golden query q0: .*not the one that the index was built"
+    ):
         load(directory)
 
 
@@ -70,7 +72,7 @@ def test_an_encoder_of_another_digest_is_refused(maker):
     directory = maker.bundle("v1", encoder=False)
     write_json(directory / "encoder/encoder.json", {"digest": "other", "embedding_dim": 4})
     maker.seal(directory, "v1")
-    with pytest.raises(InputError, match="built with the encoder tiny of 4 .* holds other of 4"):
+    with pytest.raises(InputError, match=r"built with the encoder tiny of 4 .* holds other of 4"):
         load(directory)
 
 
