@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 from components.contracts.bundle import read_manifest
 from components.contracts.errors import LookalikeError
 from components.contracts.files import sha256_bytes
 from components.contracts.registry import Registry
+
+KEPT_BUNDLES = 4
+"""How many bundles of a registry stay in the cache: a rollback finds the last ones there."""
 
 
 class DirectorySource:
@@ -50,7 +55,8 @@ class ChannelSource:
         self._registry = Registry.open(uri)
         self._channel = channel
         # Two registries may use the same version for different bundles.
-        self._cache = cache / sha256_bytes(uri.encode())[:16]
+        place = uri if "://" in uri else str(Path(uri).resolve())
+        self._cache = cache / sha256_bytes(place.encode())[:16]
 
     def live(self) -> str:
         """Returns the version that the channel names; empty when it names none.
@@ -81,4 +87,17 @@ class ChannelSource:
         Raises:
             LookalikeError: The registry cannot be read, or what it holds is damaged.
         """
-        return self._registry.download_bundle(version, self._cache / version)
+        target = self._registry.download_bundle(version, self._cache / version)
+        os.utime(target)
+        self._prune()
+        return target
+
+    def _prune(self) -> None:
+        """Removes the bundles that were not asked for the longest.
+
+        One that a server has loaded may go: it has read or mapped what it needs.
+        """
+        kept = [entry for entry in self._cache.iterdir() if not entry.name.startswith(".")]
+        kept.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+        for entry in kept[KEPT_BUNDLES:]:
+            shutil.rmtree(entry, ignore_errors=True)
