@@ -24,13 +24,29 @@ Make = Callable[..., Path]
 QUICK = Backoff(first_s=0.001, cap_s=0.002, deadline_s=2.0)
 
 
-@pytest.fixture
-def registry(store_uri: str, tmp_path: Path, make_bundle: Make) -> Registry:
-    """A registry with the bundles v1, v2 and v3."""
-    registry = Registry(open_store(store_uri), QUICK)
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory, make_bundle: Make) -> Path:
+    """A local registry with the bundles v1, v2 and v3, to be copied."""
+    root = tmp_path_factory.mktemp("published")
     for version in ("v1", "v2", "v3"):
-        registry.publish_bundle(make_bundle(tmp_path / "built", version))
-    return registry
+        Registry.open(str(root / "registry")).publish_bundle(make_bundle(root / "built", version))
+    return root / "registry"
+
+
+@pytest.fixture
+def registry(store_uri: str, published: Path) -> Registry:
+    """A registry with the bundles v1, v2 and v3."""
+    store = open_store(store_uri)
+    for path in sorted((published / "bundles").rglob("*")):
+        if path.is_file():
+            store.write(path.relative_to(published).as_posix(), path.read_bytes())
+    return Registry(store, QUICK)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Registry:
+    """An empty local registry, for names that are refused before any store is asked."""
+    return Registry.open(str(tmp_path / "empty"))
 
 
 def promote(registry: Registry, version: str, channel: str = "prod") -> None:
@@ -210,23 +226,23 @@ def test_a_channel_that_contradicts_itself_is_refused(
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b", "a\nb", "-a", "a_b", "x" * 64])
-def test_refuses_names_that_are_no_channels(registry: Registry, name: str) -> None:
-    for call in (registry.channel, registry.policy, lambda name: promote(registry, "v1", name)):
+def test_refuses_names_that_are_no_channels(empty: Registry, name: str) -> None:
+    for call in (empty.channel, empty.policy, lambda name: promote(empty, "v1", name)):
         with pytest.raises(InputError, match="expected letters, digits and hyphens"):
             call(name)
 
 
 @pytest.mark.parametrize("version", ["", "..", "a/b", "a b", "a\nb", "v..1", "x" * 101])
-def test_refuses_names_that_are_no_versions(registry: Registry, version: str) -> None:
-    for call in (registry.manifest, registry.verdicts, lambda name: promote(registry, name)):
+def test_refuses_names_that_are_no_versions(empty: Registry, version: str) -> None:
+    for call in (empty.manifest, empty.verdicts, lambda name: promote(empty, name)):
         with pytest.raises(InputError, match="version"):
             call(version)
 
 
 @pytest.mark.parametrize("why", ["", "   ", "two\nlines", "bell\x07", "x" * 2001])
-def test_refuses_reasons_that_explain_nothing(registry: Registry, why: str) -> None:
+def test_refuses_reasons_that_explain_nothing(empty: Registry, why: str) -> None:
     with pytest.raises(InputError, match="reason"):
-        registry.move("prod", to="v1", who="alice", why=why)
+        empty.move("prod", to="v1", who="alice", why=why)
 
 
 class Flaky:
@@ -316,7 +332,7 @@ def test_policies_are_set_once_and_read_back(registry: Registry) -> None:
     [b"", b"{}", b'{"schema": 1, "alow_simulated": true}', b'{"schema": 1, "max_churn": 3}',
      b'{"schema": 1, "needed_verdicts": []}', b'{"schema": 1, "allow_simulated": "no"}'],
 )  # fmt: skip
-def test_an_unreadable_policy_is_no_policy_at_all(registry: Registry, content: bytes) -> None:
-    registry.store.write("policies/demo.json", content)
+def test_an_unreadable_policy_is_no_policy_at_all(empty: Registry, content: bytes) -> None:
+    empty.store.write("policies/demo.json", content)
     with pytest.raises(LookalikeError, match="takes nothing"):
-        registry.policy("demo")
+        empty.policy("demo")
