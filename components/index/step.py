@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.contracts.bundle import MANIFEST_FILE
 from components.contracts.container_images import VERSION
+from components.contracts.files import sha256_file
 from components.contracts.registry import Registry
 from components.index.build import build_index
 from components.index.config import IndexConfig
@@ -41,5 +43,5 @@ def run(
         bundle=directory,
         report=Path(report),
     )
-    digest = Registry.open(registry).publish_bundle(directory)
-    return manifest.version, digest
+    Registry.open(registry).publish_bundle(directory)
+    return manifest.version, sha256_file(directory / MANIFEST_FILE)
