@@ -35,7 +35,7 @@ class TransformConfig:
 
     stored_size: int = 72
     unseen_fraction: float = 0.1
-    background_white: int = 244
+    background_white: int = 248
     halo_white: int = 214
     examples_per_shard: int = 256
     min_train_shards: int = 4
