@@ -78,8 +78,10 @@ def run(plan: Plan, *, config: EmbedConfig, output: Path, dead_letters: Path) ->
     with _pipeline(config) as pipeline:
         found: list[Any] = []
         dead: list[Any] = []
-        for name, model in plan.models.items():
-            computed, rejects = _computed(pipeline, plan, name, model, config)
+        # Outputs of one encoder go through one copy of it.
+        for model in dict.fromkeys(plan.models.values()):
+            outputs = [name for name, used in plan.models.items() if used == model]
+            computed, rejects = _computed(pipeline, plan, outputs, model, config)
             found.append(computed)
             dead += rejects
         known = [work for work in plan.works if work.row is not None]
@@ -105,10 +107,11 @@ def run(plan: Plan, *, config: EmbedConfig, output: Path, dead_letters: Path) ->
 
 
 def _computed(
-    pipeline: Any, plan: Plan, name: str, model: Path, config: EmbedConfig
+    pipeline: Any, plan: Plan, outputs: Sequence[str], model: Path, config: EmbedConfig
 ) -> tuple[Any, list[Any]]:
-    """Returns the vectors of one output, and its two kinds of dead letters."""
-    works = [_key(work) for work in plan.works if work.output == name and work.row is None]
+    """Returns the vectors of some outputs, and their two kinds of dead letters."""
+    name, dim = "+".join(outputs), plan.dims[outputs[0]]
+    works = [_key(work) for work in plan.works if work.output in outputs and work.row is None]
     handler = EncoderHandler(str(model), batch_size=config.batch_size)
     admitted = (
         pipeline
@@ -119,8 +122,7 @@ def _computed(
     checked = (
         admitted.admitted
         | f"{name}/Encode" >> RunInference(KeyedModelHandler(handler))
-        | f"{name}/Check"
-        >> beam.ParDo(CheckVector(plan.dims[name])).with_outputs(_DEAD, main="vectors")
+        | f"{name}/Check" >> beam.ParDo(CheckVector(dim)).with_outputs(_DEAD, main="vectors")
     )
     return checked.vectors, [admitted[_DEAD], checked[_DEAD]]
 

@@ -52,7 +52,7 @@ class EvaluateConfig:
     department_margin: float = 0.05
     min_department_queries: int = 20
     max_mean_cosine: float = 0.9
-    min_effective_rank: float = 4.0
+    min_effective_rank: float = 2.0
     item_queries: int = 2000
     results_per_query: int = 10
     resamples: int = 2000
