@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,8 @@ class Maker:
         write_json(directory / "golden" / "answers.json", content)
 
     @staticmethod
-    def seal(directory: Path, version: str) -> Manifest:
-        """Writes the manifest over whatever the directory holds now."""
+    def seal(directory: Path, version: str, **changes: Any) -> Manifest:
+        """Writes the manifest over whatever the directory holds now, with some fields changed."""
         vectors = np.load(directory / "index/vectors.npy")
         manifest = Manifest(
             version=version,
@@ -149,6 +149,7 @@ class Maker:
             metrics={},
             files=list_files(directory),
         )
+        manifest = replace(manifest, **changes)
         write_manifest(directory, manifest)
         return manifest
 

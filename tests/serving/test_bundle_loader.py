@@ -9,6 +9,7 @@ import pytest
 
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
+from components.contracts.images import BadImageError
 from serving.bundle_loader import load
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported.
@@ -93,3 +94,43 @@ def test_a_bundle_without_golden_queries_is_refused(maker):
     maker.seal(directory, "v1")
     with pytest.raises(InputError, match="at least one golden query"):
         load(directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"taxonomy_digest": "0" * 64}, r"taxonomy\.csv is not the one that the manifest names"),
+        ({"items": 13}, r"the manifest says 13 items of 4 dimensions, the index holds \[12, 4\]"),
+        ({"embedding_dim": 5}, r"the manifest says 12 items of 5 dimensions"),
+        ({"encoder_digest": "elsewhere"}, r"built with the encoder elsewhere"),
+    ],
+)
+def test_parts_that_the_manifest_does_not_name_are_refused(maker, changes, message):
+    directory = maker.bundle("v1", encoder=False)
+    maker.seal(directory, "v1", **changes)
+    with pytest.raises(InputError, match=message):
+        load(directory)
+
+
+def test_an_encoder_whose_vectors_are_not_of_unit_norm_is_refused(maker):
+    import tensorflow as tf
+
+    class Doubled(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def image_bytes(self, images):
+            return tf.fill([tf.shape(images)[0], 4], 1.0)
+
+    directory = maker.bundle("v1")
+    model = Doubled()
+    path = str(directory / "encoder/saved_model")
+    tf.saved_model.save(model, path, signatures={"image_bytes": model.image_bytes})
+    maker.seal(directory, "v1")
+    with pytest.raises(InputError, match="finite vectors of norm 1"):
+        load(directory)
+
+
+def test_bytes_that_the_graph_cannot_decode_are_a_refusal_of_the_image(maker):
+    bundle = load(maker.bundle("v1"))
+    with pytest.raises(BadImageError) as caught:
+        bundle.encode([b"not an image"])
+    assert caught.value.reason == "undecodable_image"

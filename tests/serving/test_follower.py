@@ -78,6 +78,21 @@ def test_a_bad_bundle_leaves_the_last_good_one_and_is_not_tried_again_at_once(se
     assert detail["failed"] == {"version": "bad", "reason": "bundle bad is damaged"}
 
 
+def test_a_newer_bundle_is_tried_at_once_after_a_bad_one(setting):
+    engine, source, follower, _ = setting
+
+    async def script():
+        await follower.start()
+        source.version = "bad"
+        await follower.look()
+        source.version = "v2"
+        await follower.look()
+
+    asyncio.run(script())
+    assert engine.version == "v2"
+    assert "failed" not in engine.describe()
+
+
 def test_going_back_to_the_good_one_clears_the_failure_without_loading(setting):
     engine, source, follower, _ = setting
 
