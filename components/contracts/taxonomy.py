@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from components.contracts.errors import InputError
 from components.contracts.files import sha256_bytes, write_atomically
+from components.contracts.taxonomy_checks import problems_of
 
 COLUMNS = ("taxon_id", "parent_id", "name")
 CHECKED_COLUMNS = (*COLUMNS, "class_id", "status", "redirect")
@@ -48,17 +49,24 @@ class Taxon:
 class Taxonomy:
     """A checked tree. Build one with `parse`, `read` or `Taxonomy(taxa)`."""
 
-    def __init__(self, taxa: Sequence[Taxon], *, source: str = "taxonomy") -> None:
+    def __init__(
+        self,
+        taxa: Sequence[Taxon],
+        *,
+        source: str = "taxonomy",
+        rows: Sequence[int] | None = None,
+    ) -> None:
         """Checks the tree.
 
         Args:
             taxa: Every node, retired ones included.
             source: What to call the table in errors.
+            rows: Each node's row in that table; consecutive below a header when None.
 
         Raises:
             InputError: With every problem of the tree at once.
         """
-        problems = _problems(taxa)
+        problems = problems_of(taxa, rows or range(2, len(taxa) + 2))
         if problems:
             shown = problems[:_MOST_PROBLEMS_SHOWN]
             more = len(problems) - len(shown)
@@ -201,29 +209,50 @@ class Taxonomy:
                 f"{source}, row {row}: expected UTF-8 text, received byte "
                 f"0x{data[error.start]:02x}; save the table as UTF-8"
             ) from None
-        reader = csv.DictReader(io.StringIO(text))
-        header = tuple(reader.fieldnames or ())
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        try:
+            header = tuple(name.strip() for name in next(reader, []))
+            # An empty line is no node, but it counts: rows are numbered as an editor shows them.
+            records = {row: cells for row, cells in enumerate(reader, start=2) if any(cells)}
+        except csv.Error as error:
+            raise InputError(
+                f"{source}, line {reader.line_num}: expected CSV, received something else "
+                f"({error}); is a quote left open?"
+            ) from None
         missing = [column for column in COLUMNS if column not in header]
         if missing:
             raise InputError(
                 f"{source}: expected the columns {', '.join(COLUMNS)}; "
                 f"missing {', '.join(missing)}; received {', '.join(header) or 'nothing'}"
             )
-        rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-        taken = {int(row["class_id"]) for row in rows if row.get("class_id", "").isdigit()}
-        free = (number for number in range(len(rows) + len(taken) + 1) if number not in taken)
+        for row, cells in records.items():
+            if len(cells) != len(header):
+                raise InputError(
+                    f"{source}: the taxonomy cannot be used: row {row}: expected {len(header)} "
+                    f"cells, received {len(cells)}"
+                )
+        table = [
+            dict(zip(header, (cell.strip() for cell in cells), strict=True))
+            for cells in records.values()
+        ]
+        numbers = [
+            _class_id(record.get("class_id", ""), f"{source}, row {row}")
+            for row, record in zip(records, table, strict=True)
+        ]
+        taken = set(numbers)
+        free = (number for number in range(2 * len(table)) if number not in taken)
         taxa = [
             Taxon(
-                taxon_id=row["taxon_id"],
-                parent_id=row["parent_id"],
-                name=row["name"],
-                class_id=int(row["class_id"]) if row.get("class_id", "").isdigit() else next(free),
-                status=row.get("status") or "active",
-                redirect=row.get("redirect", ""),
+                taxon_id=record["taxon_id"],
+                parent_id=record["parent_id"],
+                name=record["name"],
+                class_id=next(free) if number is None else number,
+                status=record.get("status") or "active",
+                redirect=record.get("redirect", ""),
             )
-            for row in rows
+            for record, number in zip(table, numbers, strict=True)
         ]
-        return cls(taxa, source=source)
+        return cls(taxa, source=source, rows=list(records))
 
     def with_class_ids_of(self, previous: Taxonomy) -> Taxonomy:
         """Returns this tree numbered as `previous` was: new nodes appended, lost ones retired."""
@@ -245,75 +274,9 @@ class Taxonomy:
         return Taxonomy(taxa)
 
 
-def _problems(taxa: Sequence[Taxon]) -> list[str]:
-    """Returns everything that is wrong with the table, in words, with row numbers (header = 1)."""
-    problems: list[str] = []
-    rows: dict[str, int] = {}
-    numbers: dict[int, str] = {}
-    active = [taxon for taxon in taxa if taxon.status == "active"]
-    for row, taxon in enumerate(taxa, start=2):
-        if not taxon.taxon_id:
-            problems.append(f"row {row}: expected a taxon_id, received nothing")
-        elif taxon.taxon_id in rows:
-            problems.append(
-                f"row {row}: taxon_id {taxon.taxon_id!r} stands already in row "
-                f"{rows[taxon.taxon_id]}; ids are unique"
-            )
-        else:
-            rows[taxon.taxon_id] = row
-        if not taxon.name:
-            problems.append(f"row {row}: {taxon.taxon_id!r} has no name")
-        if taxon.class_id in numbers:
-            problems.append(
-                f"row {row}: class_id {taxon.class_id} is taken by {numbers[taxon.class_id]!r}"
-            )
-        numbers.setdefault(taxon.class_id, taxon.taxon_id)
-        if taxon.status not in ("active", "retired"):
-            problems.append(f"row {row}: status {taxon.status!r}: expected 'active' or 'retired'")
-    roots = [taxon.taxon_id for taxon in active if not taxon.parent_id]
-    if len(roots) != 1:
-        found = ", ".join(repr(root) for root in roots[:5]) or "none"
-        problems.append(f"expected exactly one root (a row without parent_id), found {found}")
-    active_ids = {taxon.taxon_id for taxon in active}
-    problems.extend(
-        f"row {rows.get(taxon.taxon_id, 0)}: the parent {taxon.parent_id!r} of "
-        f"{taxon.taxon_id!r} is not in the table"
-        for taxon in active
-        if taxon.parent_id and taxon.parent_id not in active_ids
-    )
-    problems.extend(_cycles(active))
-    problems.extend(_sibling_names(active, rows))
-    return problems
-
-
-def _cycles(taxa: Iterable[Taxon]) -> list[str]:
-    """Returns one problem for each cycle of parents."""
-    parent = {taxon.taxon_id: taxon.parent_id for taxon in taxa}
-    finished: set[str] = set()
-    found: list[str] = []
-    for start in parent:
-        trail: dict[str, None] = {}
-        node = start
-        while node in parent and node not in finished and node not in trail:
-            trail[node] = None
-            node = parent[node]
-        if node in trail:
-            names = list(trail)
-            loop = names[names.index(node) :]
-            found.append(f"cycle: {' -> '.join([*loop, node])}; a parent must lie nearer the root")
-        finished.update(trail)
-    return found
-
-
-def _sibling_names(taxa: Iterable[Taxon], rows: dict[str, int]) -> list[str]:
-    seen: dict[tuple[str, str], str] = {}
-    problems: list[str] = []
-    for taxon in taxa:
-        key = (taxon.parent_id, taxon.name.casefold())
-        if taxon.name and key in seen and seen[key] != taxon.taxon_id:
-            problems.append(
-                f"row {rows.get(taxon.taxon_id, 0)}: {taxon.taxon_id!r} has the same name "
-                f"{taxon.name!r} as its sibling {seen[key]!r}; a curator could not tell them apart"
-            )
-        seen.setdefault(key, taxon.taxon_id)
-    return problems
+def _class_id(text: str, where: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise InputError(f"{where}: expected class_id as a whole number, received {text!r}")
+    return int(text)
