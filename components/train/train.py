@@ -94,7 +94,13 @@ def train_encoder(
     _guard_checkpoints(spec)
     spec.write(checkpoints / "spec.json")
     if not (spec.output / "history.json").is_file():
-        run_workers(checkpoints / "spec.json", workers=config.workers)
+        if config.epochs == 0:
+            # No step, no group: the initial weights are made right here.
+            from components.train.worker import train  # noqa: PLC0415
+
+            train(spec)
+        else:
+            run_workers(checkpoints / "spec.json", workers=config.workers)
     history = read_json(spec.output / "history.json")
     card = _write_encoder(spec, tree, mode, transform_graph, history, encoder)
     write_atomically(report, training_report(card=card, history=history))

@@ -78,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _end_with_launcher()
     try:
-        train(Spec.read(options.spec))
+        spec = Spec.read(options.spec)
+        _limit_threads(spec.config)
+        train(spec)
     except LookalikeError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -93,10 +95,6 @@ def train(spec: Spec) -> None:
     from components.train.loop import Trainer  # noqa: PLC0415
     from components.train.weights import save_weights  # noqa: PLC0415
 
-    threads = spec.config.threads or max(1, _cores() // spec.config.workers)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    # One more lets the input pipeline and the collectives run beside the training step.
-    tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
     cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", [])
     strategy = (
         tf.distribute.MultiWorkerMirroredStrategy()
@@ -116,6 +114,16 @@ def train(spec: Spec) -> None:
         save_weights(spec.output / "weights.npz", trainer.network, trainer.heads, spec.labels)
         # Written last: the launcher takes it as the sign that the weights are whole.
         write_json(spec.output / "history.json", history)
+
+
+def _limit_threads(config: TrainConfig) -> None:
+    """Gives this process its share of the cores; before TensorFlow does anything else."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    threads = config.threads or max(1, _cores() // config.workers)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # One more lets the input pipeline and the collectives run beside the training step.
+    tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
 
 
 def _cores() -> int:

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.train.augment import make_augment, matte
+from components.train.augment_config import Augmentation
+from components.train.backgrounds import procedural_textures
+from tests.components.train.conftest import draw
+
+STILL = Augmentation(
+    white_share=0.0, scale=(0.85, 0.85), rotation=0.0, shift=0.0, shear=0.0, stretch=0.0,
+    white_balance=0.0, exposure=0.0, saturation=0.0, contrast=0.0, noise=0.0, blur=0.0, textures=8,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def batch():
+    drawn = [draw(number, 0) for number in range(6)]
+    return np.stack([image for image, _ in drawn]), np.stack([mask for _, mask in drawn])
+
+
+def seeds(step):
+    return tf.constant([3, step], tf.int64)
+
+
+def test_textures_follow_their_seed():
+    first, same, other = (procedural_textures(count=20, size=24, seed=seed) for seed in (1, 1, 2))
+    assert first.shape == (20, 24, 24, 3)
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, same)
+    assert np.any(first != other)
+
+
+def test_the_cut_out_keeps_the_product_and_drops_the_white(batch):
+    images, masks = batch
+    cut = matte(tf.constant(images), tf.constant(masks)).numpy()
+    np.testing.assert_array_equal(cut[masks == 255], 0)
+    inside = masks == 0
+    np.testing.assert_array_equal(cut[inside][:, 3], 255)
+    np.testing.assert_allclose(cut[inside][:, :3], images[inside], atol=1)
+
+
+def test_an_edge_pixel_half_white_is_half_cut():
+    image = np.full((1, 8, 8, 3), 255, np.uint8)
+    mask = np.full((1, 8, 8), 255, np.uint8)
+    image[0, 2:6, 2:6], mask[0, 2:6, 2:6] = 0, 0
+    image[0, 2:6, 6], mask[0, 2:6, 6] = 128, 0
+    cut = matte(tf.constant(image), tf.constant(mask)).numpy()[0]
+    assert cut[3, 6, 3] == pytest.approx(127, abs=1)
+    # What is left is the product's black, not the white that was mixed in.
+    assert cut[3, 6, :3].max() <= 1
+
+
+def test_shape_type_and_seed(batch):
+    cut = matte(*map(tf.constant, batch))
+    augment = make_augment(Augmentation(textures=8), input_size=24, seed=1)
+    first, same, other = (augment(cut, seeds(step)) for step in (1, 1, 2))
+    assert first.shape == (6, 24, 24, 3)
+    assert first.dtype == tf.uint8
+    np.testing.assert_array_equal(first, same)
+    assert np.any(first.numpy() != other.numpy())
+
+
+def test_only_the_background_changes_when_nothing_else_may(batch):
+    images, masks = batch
+    cut = matte(*map(tf.constant, batch))
+    augment = make_augment(STILL, input_size=32, seed=1)
+    changed = np.zeros(masks.shape, bool)
+    for step in range(8):
+        result = augment(cut, seeds(step)).numpy()
+        mirrored = result[:, :, ::-1]
+        for index in range(len(images)):
+            inside = masks[index] == 0
+            # Light and vignette scale the product; its flat colour stays flat.
+            for candidate in (result[index], mirrored[index]):
+                if candidate[inside].std(axis=0).max() < 12:
+                    break
+            else:
+                pytest.fail("the product's pixels changed")
+            changed[index] |= np.any(result[index] != 255, axis=-1)
+    assert changed[masks == 255].all()
+
+
+def test_some_images_keep_their_white():
+    drawn = [draw(number, 0) for number in range(6)] * 8
+    cut = matte(*(tf.constant(np.stack(part)) for part in zip(*drawn, strict=True)))
+    plain = Augmentation(white_share=1.0, noise=0.0, textures=8)
+    result = make_augment(plain, input_size=32, seed=1)(cut, seeds(0)).numpy()
+    corners = result[:, 0, 0].astype(int)
+    assert corners.min() > 150

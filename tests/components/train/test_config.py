@@ -1,0 +1,42 @@
+import pytest
+
+from components.contracts.errors import InputError
+from components.train.augment_config import Augmentation
+from components.train.config import TrainConfig
+
+
+def test_a_config_survives_the_way_through_plain_values():
+    config = TrainConfig(epochs=3, augmentation=Augmentation(scale=(0.5, 1.0)))
+    assert TrainConfig.from_mapping(config.to_mapping()) == config
+
+
+def test_whole_numbers_may_come_as_floats():
+    assert TrainConfig.from_mapping({"epochs": 3.0}).epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"depth": 20}, r"train\.depth: expected one of \(18, 34, 50\), received 20"),
+        ({"epochs": -1}, r"train\.epochs: expected at least 0, received -1"),
+        ({"epochs": 1.5}, r"train\.epochs: expected a value like"),
+        ({"epochs": True}, r"train\.epochs: expected a value like"),
+        ({"learning_rate": 0}, r"train\.learning_rate: expected more than 0"),
+        ({"label_smoothing": 1.0}, r"train\.label_smoothing: expected 0 to below 1"),
+        ({"batch_size": 65}, r"train\.batch_size: expected a multiple of the 2 workers"),
+        ({"precision": "half"}, r"train\.precision: expected one of"),
+        ({"epoch": 1}, r"train\.epoch: no such parameter; there are .*epochs"),
+        ({"augmentation": {"scales": 1}}, r"train\.augmentation\.scales: no such parameter"),
+        ({"augmentation": {"scale": [1.0, 0.5]}}, r"train\.augmentation\.scale: expected"),
+        ({"augmentation": {"white_share": 2.0}}, r"train\.augmentation\.white_share: expected"),
+        ({"augmentation": {"textures": 0}}, r"train\.augmentation\.textures: expected"),
+        ({"augmentation": 1}, r"train\.augmentation: expected a mapping"),
+        (
+            {"product_weight": 0, "leaf_weight": 0, "ancestor_weight": 0},
+            "at least one of product_weight",
+        ),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(values, words):
+    with pytest.raises(InputError, match=words):
+        TrainConfig.from_mapping(values)

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.contracts.errors import InputError
+from components.contracts.files import write_json
+from components.train.augment_config import Augmentation
+from components.train.data import Parser, Statistics, scan, training_batches, unseen_batches
+from components.train.labels import LabelSpace
+from tests.components.train.conftest import PRODUCTS, STORED_SIZE, VIEWS
+
+
+@pytest.fixture
+def labels(taxonomy, examples):
+    return LabelSpace.of(taxonomy, (product for product, _ in scan(examples, "train")))
+
+
+def batches(examples, labels, *, first_step=0, shard=0, shards=1, cache_megabytes=64):
+    return training_batches(
+        examples,
+        parser=Parser(labels, STORED_SIZE),
+        statistics=Statistics.read(examples),
+        augmentation=Augmentation(textures=4),
+        input_size=24,
+        batch_size=8,
+        seed=5,
+        first_step=first_step,
+        shard=shard,
+        shards=shards,
+        cache_megabytes=cache_megabytes,
+    )
+
+
+def test_scanning_finds_every_example(examples, taxonomy):
+    found = list(scan(examples, "train"))
+    assert len(found) == VIEWS * sum(split == "train" for *_, split in PRODUCTS)
+    path = tuple(taxonomy.class_id(node) for node in taxonomy.path("sofas"))
+    assert ("sofa-0", path) in found
+    assert ("seat-of-some-kind", path[:1]) in found
+
+
+def test_labels_known_to_an_inner_node_leave_the_leaf_unknown(examples, labels):
+    rows = np.concatenate([rows.numpy() for _, rows in batches(examples, labels).take(12)])
+    product = labels.products.index("seat-of-some-kind")
+    vague = rows[rows[:, 2] == product]
+    assert len(vague)
+    assert set(vague[:, 1]) == {-1}
+    assert (vague[:, 0] >= 0).all()
+    assert (rows[rows[:, 2] != product] >= 0).all()
+
+
+def test_products_held_out_have_no_row_of_their_own(examples, labels):
+    images, rows = next(iter(unseen_batches(examples, parser=Parser(labels, 32), batch_size=16)))
+    assert images.shape == (VIEWS, 32, 32, 3)
+    assert set(rows.numpy()[:, 2]) == {-1}
+    assert (rows.numpy()[:, :2] >= 0).all()
+
+
+@pytest.mark.parametrize("cache_megabytes", [0, 64])
+def test_a_restart_meets_the_same_batches(examples, labels, cache_megabytes):
+    whole = list(batches(examples, labels, cache_megabytes=cache_megabytes).take(9))
+    rest = batches(examples, labels, first_step=7, cache_megabytes=cache_megabytes).take(2)
+    for (images, rows), (same_images, same_rows) in zip(whole[7:], rest, strict=True):
+        np.testing.assert_array_equal(rows, same_rows)
+        np.testing.assert_array_equal(images, same_images)
+
+
+def test_workers_share_the_examples_out(examples, labels):
+    seen = []
+    for shard in range(2):
+        epoch = batches(examples, labels, shard=shard, shards=2).take(3)
+        seen.append({tuple(row) for _, rows in epoch for row in rows.numpy()})
+    assert seen[0] | seen[1] == {
+        tuple(row) for _, rows in batches(examples, labels).take(6) for row in rows.numpy()
+    }
+
+
+def test_the_stream_does_not_end(examples, labels):
+    assert batches(examples, labels).cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+def test_statistics_without_training_examples_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"statistics\.json"):
+        Statistics.read(tmp_path)
+    values = {
+        "stored_size": 8, "train": {"examples": 0}, "unseen": {"examples": 0},
+        "channel_mean": [0, 0, 0], "channel_std": [1, 1, 1],
+    }  # fmt: skip
+    write_json(tmp_path / "statistics.json", values)
+    with pytest.raises(InputError, match="expected training examples, received none"):
+        Statistics.read(tmp_path)
+    write_json(tmp_path / "statistics.json", {"stored_size": 8})
+    with pytest.raises(InputError, match="expected the statistics that transform writes"):
+        Statistics.read(tmp_path)

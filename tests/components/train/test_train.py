@@ -1,0 +1,324 @@
+"""The train step on the tiny catalog, with one real group of two processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.contracts.encoder import read_encoder, read_trained_products
+from components.contracts.errors import InputError
+from components.contracts.files import read_json, sha256_tree
+from components.contracts.taxonomy import Taxonomy
+from components.train.augment_config import Augmentation
+from components.train.config import TrainConfig
+from components.train.launcher import WorkerError, run_workers
+from components.train.loop import Plan, Trainer, level_weights
+from components.train.train import read_labels, train_encoder
+from components.train.worker import Spec
+from tests.components.train.conftest import PRODUCTS, draw, png
+
+CONFIG = TrainConfig(
+    width=4,
+    input_size=32,
+    early_input_size=32,
+    embedding_dim=16,
+    epochs=2,
+    batch_size=16,
+    learning_rate=0.02,
+    warmup_epochs=0.5,
+    precision="float32",
+    checkpoint_every=1,
+    evaluate_every=1,
+    augmentation=Augmentation(textures=8),
+)
+
+
+def run(tmp_path, examples, transform_graph, taxonomy_file, **changes):
+    values = {
+        "examples": examples,
+        "transform_graph": transform_graph,
+        "taxonomy": taxonomy_file,
+        "mode": "scratch",
+        "incumbent_encoder": None,
+        "config": CONFIG,
+        "encoder": tmp_path / "encoder",
+        "checkpoints": tmp_path / "checkpoints",
+        "report": tmp_path / "report.html",
+    }
+    return train_encoder(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, examples, transform_graph, taxonomy_file):
+    """An encoder that two processes trained."""
+    directory = tmp_path_factory.mktemp("trained")
+    return directory, run(directory, examples, transform_graph, taxonomy_file)
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_two_processes_train_one_encoder(trained):
+    directory, figures = trained
+    encoder = directory / "encoder"
+    assert {path.name for path in encoder.iterdir()} == {
+        "saved_model", "encoder.json", "weights.npz", "trained_products.txt", "curves.json",
+        "model_card.json", "model_card.md",
+    }  # fmt: skip
+    card = read_encoder(encoder)
+    assert card.embedding_dim == 16
+    assert card.digest == sha256_tree(encoder / "saved_model")
+    seen = {product for product, _, split in PRODUCTS if split == "train"}
+    assert read_trained_products(encoder) == seen
+    history = read_json(encoder / "curves.json")
+    assert [record["epoch"] for record in history] == [1, 2]
+    assert set(history[-1]["train"]) == {"department", "leaf", "product"}
+    assert set(history[-1]["unseen"]) == {"department", "leaf"}
+    assert figures["loss"] == history[-1]["loss"]
+    assert figures["export_difference"] <= 1e-4
+    assert "<svg" in (directory / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_the_export_takes_bytes_and_pixels(trained):
+    directory, _ = trained
+    signatures = tf.saved_model.load(str(directory / "encoder/saved_model")).signatures
+    images = np.stack([draw(number, 0)[0] for number in range(5)])
+    by_pixels = signatures["pixels"](tf.constant(images))["embedding"].numpy()
+    data = tf.constant([png(image) for image in images])
+    by_bytes = signatures["image_bytes"](data)["embedding"].numpy()
+    assert by_bytes.shape == (5, 16)
+    np.testing.assert_allclose(np.linalg.norm(by_bytes, axis=1), 1.0, atol=1e-5)
+    # The images have the stored size already, so the graph only decodes them.
+    np.testing.assert_allclose(by_bytes, by_pixels, atol=1e-4)
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_running_again_repeats_no_training(
+    trained, examples, transform_graph, taxonomy_file, monkeypatch
+):
+    directory, figures = trained
+    before = _weights(directory)
+    monkeypatch.setattr("components.train.train.run_workers", None)
+    again = run(directory, examples, transform_graph, taxonomy_file)
+    assert again == figures
+    for name, values in _weights(directory).items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+def _weights(directory):
+    with np.load(directory / "encoder/weights.npz") as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_reuse_copies_and_warm_goes_on(trained, tmp_path, examples, transform_graph, taxonomy_file):
+    incumbent = trained[0] / "encoder"
+    run(tmp_path / "reuse", examples, transform_graph, taxonomy_file, mode="reuse",
+        incumbent_encoder=incumbent)  # fmt: skip
+    assert sha256_tree(tmp_path / "reuse/encoder") == sha256_tree(incumbent)
+
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "epochs": 0, "workers": 1})
+    run(tmp_path / "warm", examples, transform_graph, taxonomy_file, mode="warm",
+        incumbent_encoder=incumbent, config=config)  # fmt: skip
+    warm, old = _weights(tmp_path / "warm"), _weights(trained[0])
+    assert warm.keys() == old.keys()
+    for name, values in old.items():
+        np.testing.assert_array_equal(warm[name], values)
+
+
+def trainer(examples, taxonomy, checkpoints, **changes):
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "workers": 1, **changes})
+    return Trainer(
+        examples=examples,
+        checkpoints=checkpoints,
+        config=config,
+        labels=read_labels(examples, taxonomy),
+        strategy=tf.distribute.OneDeviceStrategy("/cpu:0"),
+        initial_weights=None,
+    )
+
+
+@pytest.mark.slow
+def test_a_restart_ends_with_the_same_steps_and_weights(tmp_path, examples, taxonomy):
+    whole = trainer(examples, taxonomy, tmp_path / "whole", epochs=3)
+    whole.run()
+
+    broken = trainer(examples, taxonomy, tmp_path / "broken", epochs=3)
+    end_epoch = broken._end_epoch
+
+    def die_in_the_second_epoch(*arguments):
+        end_epoch(*arguments)
+        if len(broken.history) == 2:
+            raise KeyboardInterrupt
+
+    broken._end_epoch = die_in_the_second_epoch
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = trainer(examples, taxonomy, tmp_path / "broken", epochs=3)
+    assert resumed.step == 2 * whole.plan.steps_per_epoch
+    resumed.run()
+    assert resumed.step == whole.step == whole.plan.total_steps
+    losses = [[record["loss"] for record in one.history] for one in (whole, resumed)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    for one, other in zip(whole.network.weights, resumed.network.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
+
+
+def test_the_plan_counts_whole_batches():
+    config = TrainConfig(
+        epochs=10, batch_size=64, warmup_epochs=1, early_input_size=48, early_share=0.5
+    )
+    plan = Plan.of(config, 1806)
+    assert plan == Plan(steps_per_epoch=28, total_steps=280, early_steps=140, warmup_steps=28)
+    assert Plan.of(TrainConfig(epochs=1, batch_size=64), 10).steps_per_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("levels", "weights"),
+    [(0, [1.0]), (1, [0.5, 1.0]), (2, [0.25, 0.5, 1.0]), (3, [0.25, 0.25, 0.5, 1.0])],
+)
+def test_every_level_has_its_weight(levels, weights):
+    config = TrainConfig(product_weight=1.0, leaf_weight=0.5, ancestor_weight=0.25)
+    assert level_weights(config, levels) == weights
+
+
+def test_random_weights_make_an_encoder(tmp_path, examples, transform_graph, taxonomy_file):
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "epochs": 0, "workers": 1})
+    figures = run(tmp_path, examples, transform_graph, taxonomy_file, config=config)
+    assert figures["epochs"] == 0
+    assert read_encoder(tmp_path / "encoder").embedding_dim == 16
+    assert "No step was taken" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("hot", "expected a mode out of scratch, warm, reuse"), ("warm", "there is none")],
+)
+def test_a_mode_that_cannot_be_is_refused(
+    tmp_path, examples, transform_graph, taxonomy_file, mode, words
+):
+    with pytest.raises(InputError, match=words):
+        run(tmp_path, examples, transform_graph, taxonomy_file, mode=mode)
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path, examples, transform_graph, taxonomy_file):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/identity.json").write_text(json.dumps({"digest": "other"}))
+    with pytest.raises(InputError, match="give an empty directory"):
+        run(tmp_path, examples, transform_graph, taxonomy_file)
+
+
+def test_examples_of_another_taxonomy_are_refused(
+    tmp_path, examples, transform_graph, taxonomy_file
+):
+    small = tmp_path / "taxonomy.csv"
+    Taxonomy.parse(b"taxon_id,parent_id,name\nroot,,All\nhats,root,Hats\n").write(small)
+    with pytest.raises(InputError, match="run transform again"):
+        run(tmp_path, examples, transform_graph, small)
+
+
+def spec_of_a_long_run(tmp_path, examples, taxonomy) -> Path:
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "epochs": 10_000, "workers": 2})
+    spec = Spec(
+        examples=examples,
+        checkpoints=tmp_path / "checkpoints",
+        output=tmp_path / "output",
+        initial_weights=None,
+        config=config,
+        labels=read_labels(examples, taxonomy),
+    )
+    spec.write(tmp_path / "spec.json")
+    return tmp_path / "spec.json"
+
+
+def workers_of(spec: Path) -> list[int]:
+    """The processes whose command line names the spec."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"components.train.worker" in command and str(spec).encode() in command:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def wait_for(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.multiprocess
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the workers")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_the_launcher(tmp_path, examples, taxonomy, number):
+    spec = spec_of_a_long_run(tmp_path, examples, taxonomy)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from components.train.launcher import run_workers\n"
+        "run_workers(Path(sys.argv[1]), workers=2)\n"
+    )
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", code, str(spec)], stderr=subprocess.DEVNULL, cwd=Path.cwd()
+    )
+    try:
+        assert wait_for(lambda: len(workers_of(spec)) == 2)
+        launcher.send_signal(number)
+        launcher.wait(timeout=30)
+        assert wait_for(lambda: not workers_of(spec), seconds=20)
+    finally:
+        launcher.kill()
+        launcher.wait()
+
+
+@pytest.mark.multiprocess
+def test_a_worker_that_fails_is_told_with_its_last_lines(tmp_path):
+    with pytest.raises(WorkerError, match=r"(?s)worker \d ended with code 2.*expected a JSON file"):
+        run_workers(tmp_path / "missing.json", workers=2)
+    assert not workers_of(tmp_path / "missing.json")
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_group(tmp_path, examples, taxonomy):
+    spec = spec_of_a_long_run(tmp_path, examples, taxonomy)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from components.train.launcher import WorkerError, run_workers\n"
+        "try:\n    run_workers(Path(sys.argv[1]), workers=2)\n"
+        "except WorkerError as error:\n    print(error); sys.exit(7)\n"
+    )
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", code, str(spec)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert wait_for(lambda: len(workers_of(spec)) == 2)
+        os.kill(workers_of(spec)[1], signal.SIGKILL)
+        output, _ = launcher.communicate(timeout=30)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert launcher.returncode == 7
+    assert "was killed by SIGKILL" in output
+    assert not workers_of(spec)
+    shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
