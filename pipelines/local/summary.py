@@ -43,6 +43,8 @@ class Summary:
         mode: `scratch`, `warm` or `reuse`.
         metrics: By group and name, as the evaluate step wrote them.
         verdicts: In the order of the gates.
+        production: What the production defaults of human_eval say of the same ratings; None where
+            nobody was asked.
         results: By step, in order.
         registry: The registry's URI.
         channel: The channel's name.
@@ -56,6 +58,7 @@ class Summary:
     mode: str
     metrics: Mapping[str, Any]
     verdicts: tuple[Verdict, ...]
+    production: Verdict | None
     results: Mapping[str, StepResult]
     registry: str
     channel: str
@@ -76,6 +79,7 @@ class Summary:
             "live": self.live,
             "mode": self.mode,
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "production_verdict": self.production.to_json() if self.production else None,
             "metrics": dict(self.metrics),
             "steps": [
                 {"name": result.step, "seconds": round(result.seconds, 3), "cached": result.cached}
@@ -95,6 +99,10 @@ def read_summary(
             results["human_eval"].artifacts["judgement"] / "verdict.json",
         )
     )
+    stricter = results["human_eval"].artifacts["judgement"] / "production_verdict.json"
+    production = (
+        Verdict.from_json(read_json(stricter), source=str(stricter)) if stricter.exists() else None
+    )
     promotion = read_json(results["promote"].artifacts["promotion"] / "outcome.json")
     return Summary(
         version=str(results["index"].outputs["version"]),
@@ -104,6 +112,7 @@ def read_summary(
         mode=str(results["catalog"].outputs["mode"]),
         metrics=read_json(results["evaluate"].artifacts["evaluation"] / "metrics.json"),
         verdicts=verdicts,
+        production=production,
         results=results,
         registry=registry,
         channel=channel,
@@ -129,6 +138,13 @@ def _headline(summary: Summary) -> str:
     return f"REFUSED: {summary.version} does not go live on channel {summary.channel} ({live})"
 
 
+def _stricter(summary: Summary) -> list[str]:
+    """Says what production's own thresholds would have made of the same ratings."""
+    if summary.production is None:
+        return []
+    return [f"with the production defaults, {summary.production.summary()}"]
+
+
 def _command_path(path: Path) -> str:
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else str(path)
@@ -148,6 +164,7 @@ def to_terminal(summary: Summary) -> str:
     lines.extend(f"  {figure:>7}  {label}" for figure, label in _figures(summary.metrics))
     for verdict in summary.verdicts:
         lines.extend(["", to_text(verdict)])
+    lines.extend(["", *_stricter(summary)])
     lines.extend(
         [
             "",
@@ -190,6 +207,7 @@ def to_page(summary: Summary) -> str:
         f"<ul>{reasons}</ul>" if reasons else "",
         page.tiles(_figures(summary.metrics)),
         *(to_html(verdict) for verdict in summary.verdicts),
+        *(f"<p>{html.escape(line)}</p>" for line in _stricter(summary)),
         "<h2>Steps</h2><div class='scroll'><table><thead><tr><th>step</th><th></th><th>time</th>"
         f"<th></th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
     ]
