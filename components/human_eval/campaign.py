@@ -104,7 +104,8 @@ def open_campaign(
             shutil.rmtree(directory)
     if not (directory / _CAMPAIGN_FILE).exists():
         _create(directory, config, draw, now)
-    _supersede_others(root, directory, binding)
+    if _state(directory)["state"] != "superseded":
+        _supersede_others(root, directory, binding)
     return _read(root, directory, config, now)
 
 

@@ -15,6 +15,8 @@ from components.human_eval.sampling import guarded_departments
 
 # Raters who do well on golds and badly on live pairs know the golds; one may, a quarter may not.
 _MOST_GOLD_SAVVY = 0.25
+# Raters who all know the golds agree with each other: somebody must have called pairs dissimilar.
+_LEAST_COMPARED = 0.5
 
 
 def completed_prefix(draws: Sequence[Draw], scores: Mapping[str, float]) -> tuple[float, ...]:
@@ -153,6 +155,12 @@ def quality_checks(plan: Plan, labels: Labels, config: GateConfig) -> list[Check
     top_share = top / total if total else 0.0
     banned_share = len(banned) / known if known else 0.0
     savvy_share = len(savvy) / (len(savvy) + len(counted)) if savvy else 0.0
+    compared = sum(
+        labels.counted.get(report.rater_id, 0)
+        for report in counted
+        if report.peer_youden is not None
+    )
+    compared_share = compared / total if total else 0.0
     unsure = len(labels.cant_tell) / len(labels.scores) if labels.scores else 0.0
     quality = min(labels.youden_bound or 0.0, config.most_youden)
     least = config.least_golds_a_side
@@ -183,6 +191,10 @@ def quality_checks(plan: Plan, labels: Labels, config: GateConfig) -> list[Check
         ("golds_leaked", savvy_share <= _MOST_GOLD_SAVVY, over, savvy_share,
          f"<= {_MOST_GOLD_SAVVY:g}",
          f"raters who did well on golds and badly on live pairs: {len(savvy)}"),
+        ("raters_compared", compared_share >= _LEAST_COMPARED, over, compared_share,
+         f">= {_LEAST_COMPARED:g}",
+         f"{compared_share:.0%} of the counted labels are by raters who could be compared with "
+         "their peers on live pairs of both kinds"),
         ("cant_tell", unsure <= config.most_cant_tell, over, unsure,
          f"<= {config.most_cant_tell:g}", f"pairs that nobody could tell: {len(labels.cant_tell)}"),
     ]  # fmt: skip

@@ -19,8 +19,8 @@ SIMILAR = 2
 CANT_TELL = -1
 # .7 + .7 - 1 is a hair below .4 in floating point; a rater is not banned for that.
 _ROUNDING = 1e-9
-# Below this many live pairs on either side of the others' majority, J is noise.
-_LEAST_PEER_PAIRS = 10
+# With five pairs on either side a good rater cannot look like one who calls everything similar.
+_LEAST_PEER_PAIRS = 5
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -71,8 +69,9 @@ class Shop:
 
 def image_name(content_hash: str, uri: str) -> str:
     """Returns the path of an image's copy in the campaign: its content's hash, no file name."""
-    suffix = PurePosixPath(urlsplit(uri).path).suffix.lower()
-    return f"images/{content_hash[:32]}{suffix if len(suffix) <= 5 else ''}"
+    _, dot, suffix = uri.rpartition("/")[2].rpartition(".")
+    kept = f".{suffix.lower()}" if dot and suffix.isalnum() and len(suffix) <= 4 else ""
+    return f"images/{content_hash[:32]}{kept}"
 
 
 def draw_plan(

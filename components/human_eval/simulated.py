@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -96,8 +95,8 @@ class Truth:
 
     def grade(self, query_image: str, result_image: str) -> int:
         """Returns 3 same product, 2 same leaf, 1 same department, 0 otherwise."""
-        query = self.shown.get(PurePosixPath(query_image).stem)
-        result = self.shown.get(PurePosixPath(result_image).stem)
+        query = self.shown.get(_content(query_image))
+        result = self.shown.get(_content(result_image))
         if query is None or result is None:
             return 0
         if query.product_id and query.product_id == result.product_id:
@@ -105,6 +104,11 @@ class Truth:
         if query.path and query.path == result.path:
             return 2
         return int(bool(query.path) and query.path[:1] == result.path[:1])
+
+
+def _content(image: str) -> str:
+    """Returns the content hash in an image's name, as much of it as there is."""
+    return image.rpartition("/")[2].partition(".")[0]
 
 
 def panel(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from components.human_eval.agreement import krippendorff_alpha
 
-# Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), section E: 4 observers, 12 units.
+# Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011): 4 observers, 12 units.
 EXAMPLE = """
 1 2 3 3 2 1 4 1 2 . . .
 1 2 3 3 2 2 4 1 2 5 . 3

@@ -109,7 +109,7 @@ def test_bounds_are_roots_around_the_mean(values):
     upper = upper_bound(values, alpha=0.05, stakes_at=0.6)
     assert lower <= np.mean(values) + 1e-9
     assert upper >= np.mean(values) - 1e-9
-    if 1e-6 < lower:
+    if lower > 1e-6:
         assert log_e(values, lower) == pytest.approx(TWENTY, abs=1e-4)
     if upper < 1 - 1e-6:
         assert log_e_mirrored(values, upper, stakes_at=0.6) == pytest.approx(TWENTY, abs=1e-4)

@@ -1,0 +1,60 @@
+"""Who rates what."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from components.human_eval.aggregate import screen
+from components.human_eval.answers import read_answers
+from components.human_eval.assignments import live_work, qualification
+from components.human_eval.sampling import draw_plan
+
+SEATS = [f"s{n}" for n in range(8)]
+
+
+def make_plan(tiny, policy, binding, tmp_path):
+    answers = read_answers(tiny.answers(tmp_path / "c.jsonl", 0.6), kind="shopper", results=5)
+    config = policy()
+    plan, _ = draw_plan(
+        binding, candidate=answers, incumbent=None, missing=(), shop=tiny.shop, config=config
+    )
+    return plan, config
+
+
+def test_qualification_is_balanced_and_spread(tiny, policy, binding, tmp_path):
+    plan, config = make_plan(tiny, policy, binding, tmp_path)
+    grade = {gold.task_id: gold.gold for gold in plan.golds}
+    work = qualification(plan, SEATS, config)
+    for tasks in work.values():
+        assert Counter(grade[task] for task in tasks) == {3: 15, 0: 15}
+        assert len(set(tasks)) == 30
+    used = Counter(task for tasks in work.values() for task in tasks)
+    assert len(used) == 100
+    assert max(used.values()) - min(used.values()) <= 1
+
+
+def test_live_work_gives_each_pair_what_it_needs_and_nobody_a_task_twice(
+    tiny, policy, binding, tmp_path
+):
+    plan, config = make_plan(tiny, policy, binding, tmp_path)
+    needed = screen(plan, [], config).still_needed()
+    first = qualification(plan, SEATS, config)
+    seen = {seat: set(tasks) for seat, tasks in first.items()}
+    work = live_work(plan, needed, SEATS, seen, config)
+    golds = {gold.task_id for gold in plan.golds}
+    given = Counter(task for tasks in work.values() for task in tasks if task not in golds)
+    assert given == Counter(needed)
+    for seat, tasks in work.items():
+        assert len(set(tasks)) == len(tasks)
+        assert not set(tasks) & seen[seat]
+        hidden = sum(task in golds for task in tasks)
+        assert 0.05 < hidden / len(tasks) < 0.15
+    sizes = [len(tasks) for tasks in work.values()]
+    assert max(sizes) - min(sizes) <= 2
+
+
+def test_without_raters_there_is_no_work(tiny, policy, binding, tmp_path):
+    plan, config = make_plan(tiny, policy, binding, tmp_path)
+    assert live_work(plan, {plan.live[0].task_id: 3}, [], {}, config) == {}
+    one = live_work(plan, {plan.live[0].task_id: 3}, ["s"], {"s": {plan.live[0].task_id}}, config)
+    assert one == {"s": []}
