@@ -53,7 +53,7 @@ class Settings:
     poll_seconds: float = 3.0
     retry_seconds: float = 30.0
     max_upload_bytes: int = 10 * _MEBIBYTE
-    max_upload_pixels: int = 50_000_000
+    max_upload_pixels: int = 25_000_000
     upload_seconds: float = 30.0
     search_threads: int = 4
     image_threads: int = 2
