@@ -53,7 +53,7 @@ def test_precision_must_be_shown_not_to_be_worse():
     [check] = checks.against_incumbent("items", noisy, column(theirs), config(margin=0.02))
     assert check.lower < -0.02 < check.upper
     assert check.status == "fail"
-    assert "not shown to be no more than 0.02 worse" in check.reason
+    assert "not shown to be at most 0.02 worse" in check.reason
 
 
 def test_hits_must_only_not_be_shown_to_be_worse():
@@ -82,12 +82,22 @@ def test_departments_with_enough_queries_are_guarded():
     groups = ["seat"] * 20 + ["table"] * 20 + ["few"] * 5 + [""] * 20
     theirs = column(np.full(65, 0.6))
     ours = column(np.where(np.array(groups) == "table", 0.2, 0.6))
-    found = checks.departments("items", groups, ours, theirs, config())
-    assert {check.slice: check.status for check in found} == {
-        "items:seat": "pass",
-        "items:table": "fail",
-    }
-    assert "shown to be more than 0.05 worse" in found[1].reason
+    [failed] = checks.departments("items", groups, ours, theirs, config())
+    assert (failed.slice, failed.status) == ("items:table", "fail")
+    assert "shown to be more than 0.05 worse" in failed.reason
+    assert failed.observed == pytest.approx(-0.4)
+
+
+def test_departments_that_all_hold_are_one_check():
+    groups = ["seat"] * 20 + ["table"] * 20 + ["few"] * 5
+    theirs = column(np.full(45, 0.6))
+    ours = column(np.where(np.array(groups) == "seat", 0.58, 0.7))
+    [check] = checks.departments("items", groups, ours, theirs, config())
+    assert (check.name, check.slice, check.status) == ("departments_change", "items", "pass")
+    assert check.observed == pytest.approx(-0.02)
+    assert "none of 2 departments" in check.reason
+    assert "items:seat" in check.reason
+    assert checks.departments("items", ["few"] * 5, ours, theirs, config()) == []
 
 
 def test_coverage_by_hand():
