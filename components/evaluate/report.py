@@ -16,7 +16,12 @@ from components.contracts.verdict import Verdict, to_html
 from components.evaluate.questions import Asked
 from components.evaluate.study import Part, Study
 
-_SHOWN = ("leaf_hit_at_10", "leaf_precision_at_10", "ndcg_at_10", "product_recall_at_10")
+_SHOWN = {
+    "leaf_hit_at_10": "a right type in the first 10",
+    "leaf_precision_at_10": "right types among the first 10",
+    "ndcg_at_10": "nDCG@10",
+    "product_recall_at_10": "the right product in the first 10",
+}
 _SHEETS = 6
 _PICTURES = 8
 _SIDE = 88
@@ -56,11 +61,7 @@ def _tiles(figures: Mapping[str, Any]) -> str:
 
 def _table(part: Part, figures: Mapping[str, Any], study: Study) -> str:
     names = [name for name in _SHOWN if name in figures[part.name]]
-    columns = ["", "queries"]
-    for name in names:
-        columns.append(name)
-        if part.incumbent:
-            columns.append("incumbent")
+    columns = ["", "queries", *(_SHOWN[name] for name in names)]
     rows = [_row("all", figures[part.name], figures.get(f"{part.name}_incumbent"), names)]
     unseen = figures.get(f"{part.name}_unseen")
     if unseen and unseen["queries"]:
@@ -81,9 +82,10 @@ def _row(
 ) -> list[object]:
     row: list[object] = [title, int(ours["queries"])]
     for name in names:
-        row.append(ours.get(name, ""))
-        if theirs is not None:
-            row.append(theirs.get(name, ""))
+        text = f"{ours[name]:.1%}" if name in ours else ""
+        if theirs is not None and name in theirs:
+            text += f" (was {theirs[name]:.1%})"
+        row.append(text)
     return row
 
 
@@ -92,7 +94,7 @@ def _sheets(part: Part, study: Study) -> str:
     usable = np.flatnonzero(quality >= 0)
     order = usable[np.argsort(-quality[usable], kind="stable")]
     groups = [
-        ("Best answers", _spread(order[: len(order) // 2])),
+        ("Good answers (from the best quarter)", _spread(order[: -(-len(order) // 4)])),
         ("Worst answers", list(order[::-1][:_SHEETS])),
     ]
     picture = cache(_picture)
@@ -102,16 +104,19 @@ def _sheets(part: Part, study: Study) -> str:
         parts += [_sheet(part.asked, row, study, picture) for row in rows]
     if part.incumbent:
         overlaps = part.overlaps()
-        changed = np.argsort(overlaps, kind="stable")[:_SHEETS]
-        parts.append("<h3>Most changed answers: candidate, then incumbent</h3>")
-        for place in changed:
+        changed = [row for row in np.argsort(overlaps, kind="stable") if overlaps[row] < 1]
+        title = (
+            "Most changed answers: candidate, then incumbent" if changed else "No answer changed"
+        )
+        parts.append(f"<h3>{title}</h3>")
+        for place in changed[:_SHEETS]:
             parts.append(_sheet(part.asked, int(part.rows[place]), study, picture))
             parts.append(_sheet(part.incumbent, int(place), study, picture))
     return "".join(parts)
 
 
 def _spread(rows: Any) -> list[int]:
-    """Returns a few rows from all over the better half: the very best all look alike."""
+    """Returns a few rows from all over the best quarter: the very best all look alike."""
     places = np.linspace(0, len(rows) - 1, min(_SHEETS, len(rows))).astype(int)
     return [int(row) for row in rows[places]]
 
