@@ -31,15 +31,26 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="File that gets {port, version} as JSON when the server answers.",
 )
+@click.option(
+    "--images",
+    is_flag=True,
+    help="Show the catalog's pictures too (those whose SHA-256 is the indexed one).",
+)
 def serve(
-    registry: str, channel: str, host: str, port: int, cache: Path | None, ready_file: Path | None
+    registry: str,
+    channel: str,
+    host: str,
+    port: int,
+    cache: Path | None,
+    ready_file: Path | None,
+    images: bool,
 ) -> None:
     """Serve similar items and search by photo from a channel's live version.
 
     Follows the channel: after a promotion or a rollback the new version answers within seconds,
     with no request dropped.
 
-    Example: lookalike serve --registry .lookalike/demo/registry --channel demo
+    Example: lookalike serve --registry .lookalike/demo/registry --channel demo --images
     """
     from serving.main import serve as run_server  # noqa: PLC0415 - loads TensorFlow and ScaNN
 
@@ -52,5 +63,6 @@ def serve(
             port=port,
             ready_file=ready_file,
             cache=cache,
+            images=images,
         )
     )

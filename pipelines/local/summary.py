@@ -178,7 +178,7 @@ def to_terminal(summary: Summary) -> str:
     if summary.live:
         lines.extend(
             [
-                f"serve:      lookalike serve {target}",
+                f"serve:      lookalike serve {target} --images",
                 f"status:     lookalike index status {target}",
                 f"roll back:  lookalike index rollback {target} --reason '...'",
             ]
