@@ -139,6 +139,8 @@ def _run(
                 )
             finally:
                 pipeline.Admit.report = None
+            # Workers in other processes have nobody to report to.
+            progress.advance(len(items) - progress.done)
         written = list(read_json_lines(shard_counts))
     mean, deviation = pipeline.channel_statistics(transform_graph)
     dead = catalog.read_rejects(examples / DEAD_LETTERS_FILE)
