@@ -55,14 +55,14 @@ class TrainConfig:
     early_input_size: int = 64
     early_share: float = 0.0
     embedding_dim: int = 128
-    epochs: int = 50
-    batch_size: int = 64
-    learning_rate: float = 0.05
+    epochs: int = 45
+    batch_size: int = 128
+    learning_rate: float = 0.1
     warmup_epochs: float = 2.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
-    logit_scale: float = 16.0
+    logit_scale: float = 12.0
     product_weight: float = 1.0
     leaf_weight: float = 0.5
     ancestor_weight: float = 0.25
@@ -71,9 +71,9 @@ class TrainConfig:
     workers: int = 2
     threads: int = 0
     seed: int = 0
-    checkpoint_every: int = 10
+    checkpoint_every: int = 5
     checkpoints_kept: int = 2
-    evaluate_every: int = 10
+    evaluate_every: int = 5
     cache_megabytes: int = 1024
     augmentation: Augmentation = field(default_factory=Augmentation)
 

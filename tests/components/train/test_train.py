@@ -20,7 +20,7 @@ from components.contracts.taxonomy import Taxonomy
 from components.train.augment_config import Augmentation
 from components.train.config import TrainConfig
 from components.train.launcher import WorkerError, run_workers
-from components.train.loop import Plan, Trainer, level_weights
+from components.train.loop import Trainer
 from components.train.train import read_labels, train_encoder
 from components.train.worker import Spec
 from tests.components.train.conftest import PRODUCTS, draw, png
@@ -157,12 +157,12 @@ def test_a_restart_ends_with_the_same_steps_and_weights(tmp_path, examples, taxo
     broken = trainer(examples, taxonomy, tmp_path / "broken", epochs=3)
     end_epoch = broken._end_epoch
 
-    def die_in_the_second_epoch(*arguments):
+    def die_after_the_second_epoch(*arguments):
         end_epoch(*arguments)
         if len(broken.history) == 2:
             raise KeyboardInterrupt
 
-    broken._end_epoch = die_in_the_second_epoch
+    broken._end_epoch = die_after_the_second_epoch
     with pytest.raises(KeyboardInterrupt):
         broken.run()
     resumed = trainer(examples, taxonomy, tmp_path / "broken", epochs=3)
@@ -173,24 +173,6 @@ def test_a_restart_ends_with_the_same_steps_and_weights(tmp_path, examples, taxo
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     for one, other in zip(whole.network.weights, resumed.network.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
-
-
-def test_the_plan_counts_whole_batches():
-    config = TrainConfig(
-        epochs=10, batch_size=64, warmup_epochs=1, early_input_size=48, early_share=0.5
-    )
-    plan = Plan.of(config, 1806)
-    assert plan == Plan(steps_per_epoch=28, total_steps=280, early_steps=140, warmup_steps=28)
-    assert Plan.of(TrainConfig(epochs=1, batch_size=64), 10).steps_per_epoch == 1
-
-
-@pytest.mark.parametrize(
-    ("levels", "weights"),
-    [(0, [1.0]), (1, [0.5, 1.0]), (2, [0.25, 0.5, 1.0]), (3, [0.25, 0.25, 0.5, 1.0])],
-)
-def test_every_level_has_its_weight(levels, weights):
-    config = TrainConfig(product_weight=1.0, leaf_weight=0.5, ancestor_weight=0.25)
-    assert level_weights(config, levels) == weights
 
 
 def test_random_weights_make_an_encoder(tmp_path, examples, transform_graph, taxonomy_file):
