@@ -7,6 +7,7 @@ measured is what shoppers get.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ ITEM_IDS_FILE = "index/item_ids.npy"
 # Products have a few views each: fetching this many images for each product asked for leaves few
 # queries that must be asked again.
 _FIRST_FETCH = 4
+# Rounding in scores; items as near as this are equally good answers.
+_SCORE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Hits:
     def __len__(self) -> int:
         """How many items were found."""
         return len(self.item_ids)
+
+    def first(self, k: int) -> Hits:
+        """Returns the best `k` of them."""
+        return Hits(self.item_ids[:k], self.product_ids[:k], self.scores[:k], self.positions[:k])
 
 
 class BundleIndex:
@@ -97,7 +104,13 @@ class BundleIndex:
 
     def exact(self) -> BundleIndex:
         """Returns the same index searched exactly: what approximate answers are measured by."""
-        return BundleIndex(self.items, self.vectors, ExactSearcher(self.vectors))
+        return self.searched_by(ExactSearcher(self.vectors))
+
+    def searched_by(self, searcher: Searcher) -> BundleIndex:
+        """Returns the same items behind another searcher over the same vectors."""
+        other = copy(self)
+        other.searcher = searcher
+        return other
 
     def __contains__(self, item_id: object) -> bool:
         """Whether the item is indexed."""
@@ -211,3 +224,29 @@ class BundleIndex:
             scores=np.clip(scores, -1.0, 1.0).tolist(),
             positions=positions,
         )
+
+
+def recall_of(
+    index: BundleIndex, vectors: Vectors, answers: Sequence[Hits], best: Sequence[Hits]
+) -> npt.NDArray[np.float64]:
+    """Returns each query's recall: the share of the best answer that the index found.
+
+    A hit counts when its true score reaches that of the best answer's last hit, so that equally
+    similar items are equally right.
+
+    Args:
+        index: What answered.
+        vectors: float32 `[queries, dim]`: what was asked.
+        answers: The index's answers.
+        best: The answers of `index.exact()`, asked the same.
+
+    Returns:
+        float64 `[queries]` in [0, 1]; NaN where there was nothing to find.
+    """
+    recalls = np.full(len(answers), np.nan)
+    for row, (vector, ours, exact) in enumerate(zip(vectors, answers, best, strict=True)):
+        if len(exact):
+            scores = index.vectors[ours.positions] @ vector
+            right = np.sum(scores >= exact.scores[-1] - _SCORE_TOLERANCE)
+            recalls[row] = min(1.0, float(right) / len(exact))
+    return recalls

@@ -21,7 +21,7 @@ from components.contracts.catalog import (
 from components.contracts.embeddings import Vectors
 from components.contracts.encoder import read_encoder, read_trained_products
 from components.contracts.errors import InputError
-from components.contracts.retrieval import BundleIndex
+from components.contracts.retrieval import BundleIndex, recall_of
 from components.contracts.taxonomy import Taxonomy
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.questions import (
@@ -34,8 +34,6 @@ from components.evaluate.questions import (
     shopper_questions,
 )
 from components.evaluate.relevance import Relevance
-
-_SCORE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -121,23 +119,15 @@ class Study:
         )
 
     def recalls(self) -> npt.NDArray[np.float64]:
-        """Returns each query's recall@10 against exact search, one image a product.
-
-        An answer counts when its true score reaches that of exact search's last one, so that
-        equally similar items are equally right.
-        """
+        """Returns each query's recall@10 against exact search, one image a product."""
         exact = self.index.exact()
-        recalls: list[float] = []
+        found = [np.empty(0)]
         for part in self.parts:
             truth = ask(exact, part.asked.questions, part.asked.vectors, k=10)
-            answers = zip(part.asked.vectors, part.asked.hits, truth.hits, strict=True)
-            for vector, ours, best in answers:
-                if not len(best):
-                    continue
-                scores = self.index.vectors[ours.positions[:10]] @ vector
-                right = np.sum(scores >= best.scores[-1] - _SCORE_TOLERANCE)
-                recalls.append(float(right) / len(best))
-        return np.array(recalls)
+            first = [hits.first(10) for hits in part.asked.hits]
+            found.append(recall_of(self.index, part.asked.vectors, first, truth.hits))
+        recalls = np.concatenate(found)
+        return np.asarray(recalls[~np.isnan(recalls)])
 
 
 def conduct(

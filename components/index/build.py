@@ -91,7 +91,7 @@ def build_index(
     shutil.copytree(encoder, bundle / "encoder")
     shutil.copyfile(checked / TAXONOMY_FILE, bundle / TAXONOMY_FILE)
     write_items(bundle / ITEMS_FILE, items)
-    tuned = tune(vectors, query_vectors, config)
+    tuned = tune(items, vectors, query_vectors, config)
     search.save(tuned.searcher, vectors, bundle)
     np.save(bundle / ITEM_IDS_FILE, np.array([item.item_id for item in items]), allow_pickle=False)
     write_json(bundle / CURVE_FILE, _curve(tuned, config))

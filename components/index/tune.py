@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from components.contracts import searcher as search
+from components.contracts.catalog import Item
 from components.contracts.progress import Progress
+from components.contracts.retrieval import BundleIndex, Hits, recall_of
 from components.contracts.searcher import ExactSearcher, IndexParameters, Searcher, Vectors
 from components.index.config import AUTO, IndexConfig
 
 # One-sided 95% normal quantile.
 _Z = 1.6449
-# Noise added to a vector, as a share of its length: a cosine of about 0.93 to the original.
-_NOISE = 0.4
-# Rounding in scores; items as near as this are equally good answers.
-_SCORE_TOLERANCE = 1e-5
+# How many neighbours a made query may move towards, and how far of the way.
+_NEIGHBOURS = 20
+_WAY = (0.3, 0.7)
 # Timing a setting that takes long for a query stops early: it will not be chosen.
 _FEWEST_TIMED, _MOST_TIMED_MS = 20, 1000.0
 _LEAF_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -34,7 +35,7 @@ class Point:
     Attributes:
         leaves_to_search: Partitions scanned; 0 without a tree.
         reorder: Candidates scored again exactly; 0 where every score is exact.
-        recall: Mean recall over the queries, in [0, 1].
+        recall: Mean recall over the queries, one image a product, in [0, 1].
         recall_lower: Lower 95% confidence bound of it.
         p50_ms: Median time of a single query, in milliseconds.
         p95_ms: 95th percentile of the same.
@@ -71,33 +72,32 @@ class Tuned:
     queries: int
 
 
-def tune(vectors: Vectors, queries: Vectors, config: IndexConfig) -> Tuned:
-    """Builds the index and chooses its settings.
+def tune(items: Sequence[Item], vectors: Vectors, queries: Vectors, config: IndexConfig) -> Tuned:
+    """Builds the index and chooses its settings, on answers as they are served.
 
     Args:
+        items: One a vector.
         vectors: float32 `[items, dim]`, unit norm.
         queries: float32 `[queries, dim]`, unit norm: real query vectors, possibly none.
         config: Target and sizes.
 
     Returns:
         The fastest setting whose lower recall bound reaches the target; settings run up to an
-        exhaustive one, so that there always is one unless scores are kept in bfloat16: then the
-        setting with the best bound.
+        exhaustive one, so that there always is one unless scores are kept in bfloat16 or the
+        queries are too few for the bound: then the setting with the best bound.
     """
     searcher = search.build(vectors, initial_parameters(len(vectors), config))
+    index = BundleIndex(items, vectors, searcher)
+    exact = index.exact()
     sample = held_out_queries(queries, vectors, count=config.tuning_queries, seed=config.seed)
     half = len(sample) // 2
     choosing, measuring = sample[:half], sample[half:]
-    exact = ExactSearcher(vectors)
-    k = min(config.recall_at, len(vectors))
-    choosing_worst, measuring_worst = (
-        exact.search(part, k)[1][:, k - 1] for part in (choosing, measuring)
-    )
-    variants = _variants(searcher, k)
+    best = exact.answer(choosing, config.recall_at)
+    variants = _variants(searcher, config.recall_at)
     points = []
     with Progress("tune", total=len(variants), unit="settings") as progress:
         for variant in variants:
-            points.append(_measure(variant, vectors, choosing, choosing_worst, k, config))
+            points.append(_measure(index.searched_by(variant), choosing, best, config))
             progress.advance()
     reached = [n for n, point in enumerate(points) if point.recall_lower >= config.recall_target]
     chosen = (
@@ -105,7 +105,12 @@ def tune(vectors: Vectors, queries: Vectors, config: IndexConfig) -> Tuned:
         if reached
         else max(range(len(points)), key=lambda n: points[n].recall_lower)
     )
-    held_out = _measure(variants[chosen], vectors, measuring, measuring_worst, k, config)
+    held_out = _measure(
+        index.searched_by(variants[chosen]),
+        measuring,
+        exact.answer(measuring, config.recall_at),
+        config,
+    )
     return Tuned(variants[chosen], tuple(points), chosen, held_out, len(measuring))
 
 
@@ -139,8 +144,10 @@ def initial_parameters(items: int, config: IndexConfig) -> IndexParameters:
 def held_out_queries(queries: Vectors, items: Vectors, *, count: int, seed: int) -> Vectors:
     """Returns queries to tune with: none of them is an indexed item.
 
-    Real queries come first; what is missing up to `count` are real queries (or, where there are
-    none, items) moved by noise. An item's own vector would be found too easily.
+    Real queries come first. What is missing up to `count` is made in equal parts of real queries
+    and of items (of items alone where there are no queries): each is moved some way towards one of
+    its near neighbours in the index. So it lies where queries lie, and, unlike an item's own
+    vector, is not found too easily.
 
     Args:
         queries: float32 `[queries, dim]`, possibly empty.
@@ -152,36 +159,28 @@ def held_out_queries(queries: Vectors, items: Vectors, *, count: int, seed: int)
         float32 `[count, dim]`, unit norm, in random order.
     """
     rng = np.random.default_rng(seed)
-    real = queries[rng.permutation(len(queries))[:count]]
-    source = queries if len(queries) else items
-    chosen = source[rng.integers(0, len(source), count - len(real))].astype(np.float32)
-    noise = rng.standard_normal(chosen.shape, dtype=np.float32)
-    moved = chosen + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
-    together = np.concatenate([real, moved]).astype(np.float32)
+    parts = [queries[rng.permutation(len(queries))[:count]]]
+    missing = count - len(parts[0])
+    from_queries = missing // 2 if len(queries) else 0
+    for source, share in ((queries, from_queries), (items, missing - from_queries)):
+        if share:
+            chosen = np.asarray(source[rng.integers(0, len(source), share)])
+            parts.append(_towards_neighbours(chosen, items, rng))
+    together = np.concatenate(parts).astype(np.float32)
     return np.ascontiguousarray(together[rng.permutation(len(together))])
 
 
-def recall_of(
-    indices: npt.NDArray[np.int64], vectors: Vectors, queries: Vectors, worst: Vectors
-) -> npt.NDArray[np.float64]:
-    """Returns each query's recall@k: the share of its k answers that are among the k nearest.
-
-    An answer counts when its true score is at least that of the k-th nearest item, so that equally
-    near items are equally right.
-
-    Args:
-        indices: int64 `[queries, k]`, padded with -1.
-        vectors: float32 `[items, dim]`.
-        queries: float32 `[queries, dim]`.
-        worst: float32 `[queries]`: the exact score of the k-th nearest item.
-
-    Returns:
-        float64 `[queries]` in [0, 1].
-    """
-    scores = np.einsum("qd,qkd->qk", queries, vectors[np.maximum(indices, 0)])
-    right = (indices >= 0) & (scores >= worst[:, None] - _SCORE_TOLERANCE)
-    return np.asarray(right.mean(axis=1), np.float64)
+def _towards_neighbours(chosen: Vectors, items: Vectors, rng: np.random.Generator) -> Vectors:
+    near, _ = ExactSearcher(items).search(np.ascontiguousarray(chosen), _NEIGHBOURS)
+    # The nearest neighbour of an item is the item itself: it must not stay where it is.
+    found = min(_NEIGHBOURS, len(items))
+    places = rng.integers(min(1, found - 1), found, len(chosen))
+    neighbour = near[np.arange(len(chosen)), places]
+    way = rng.uniform(*_WAY, size=(len(chosen), 1)).astype(np.float32)
+    moved = (1 - way) * chosen + way * items[neighbour]
+    norms = np.linalg.norm(moved, axis=1, keepdims=True)
+    # Opposite vectors meet in the middle at zero; such a one stays where it was.
+    return np.asarray(np.where(norms > 1e-3, moved / np.maximum(norms, 1e-3), chosen), np.float32)
 
 
 def recall_lower_bound(recall: float, queries: int) -> float:
@@ -226,27 +225,22 @@ def _variants(searcher: Searcher, k: int) -> list[Searcher]:
 
 
 def _measure(
-    searcher: Searcher,
-    vectors: Vectors,
-    queries: Vectors,
-    worst: Vectors,
-    k: int,
-    config: IndexConfig,
+    index: BundleIndex, queries: Vectors, best: Sequence[Hits], config: IndexConfig
 ) -> Point:
-    indices, _ = searcher.search(queries, k)
-    recall = float(recall_of(indices, vectors, queries, worst).mean())
-    times = []
+    answers = index.answer(queries, config.recall_at)
+    recall = float(np.nanmean(recall_of(index, queries, answers, best)))
+    times: list[float] = []
     for number in range(config.latency_queries):
         row = number % len(queries)
         start = time.perf_counter()
-        searcher.search(queries[row : row + 1], k)
+        index.answer(queries[row : row + 1], config.recall_at)
         times.append(1e3 * (time.perf_counter() - start))
         if number >= _FEWEST_TIMED and sum(times) > _MOST_TIMED_MS:
             break
-    exact = searcher.parameters.backend == "brute_force"
+    parameters = index.searcher.parameters
     return Point(
-        leaves_to_search=searcher.parameters.leaves_to_search,
-        reorder=0 if exact else searcher.parameters.reorder,
+        leaves_to_search=parameters.leaves_to_search,
+        reorder=0 if parameters.backend == "brute_force" else parameters.reorder,
         recall=recall,
         recall_lower=recall_lower_bound(recall, len(queries)),
         p50_ms=float(np.percentile(times, 50)),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from components.contracts import searcher as search
 from components.contracts.catalog import Item, write_items
 from components.contracts.errors import InputError
-from components.contracts.retrieval import BundleIndex
+from components.contracts.retrieval import BundleIndex, Hits, recall_of
 from components.contracts.searcher import ExactSearcher, IndexParameters
 
 
@@ -124,6 +124,38 @@ def test_scores_never_leave_the_cosine_range():
     vector = np.full((1, 3), 1 / np.sqrt(3) + 1e-6, np.float32)
     [hits] = index_of(["A"], vector).answer(vector, 1)
     assert hits.scores == [1.0]
+
+
+def hits(*positions):
+    ids = [f"i{position}" for position in positions]
+    scores = (circle(0) @ INDEX.vectors[list(positions)].T)[0].tolist() if positions else []
+    return Hits(ids, [INDEX.items[position].product_id for position in positions], scores,
+                list(positions))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [([1, 0, 4], 1.0), ([1, 0], 2 / 3), ([1, 4], 2 / 3), ([], 0.0), ([1, 0, 2], 1.0)],
+)
+def test_recall_by_hand(found, expected):
+    # The best answer: i1, i0, i4; i2 is nearer than i4 (another view), so it counts as well.
+    best = INDEX.exact().answer(circle(0), 3)
+    assert recall_of(INDEX, circle(0), [hits(*found)], best).tolist() == [pytest.approx(expected)]
+
+
+def test_recall_of_nothing_is_unknown():
+    assert np.isnan(recall_of(INDEX, circle(0), [hits(1)], [hits()])).all()
+
+
+def test_equally_similar_items_are_equally_right():
+    index = index_of(["A", "B", "C"], circle(10, -10, 20))
+    best = [Hits(["i0"], ["A"], [float(np.cos(np.deg2rad(10)))], [0])]
+    found = [Hits(["i1"], ["B"], [float(np.cos(np.deg2rad(10)))], [1])]
+    assert recall_of(index, circle(0), found, best).tolist() == [1.0]
+
+
+def test_first():
+    assert hits(1, 0, 4).first(2) == hits(1, 0)
 
 
 def test_lookups():

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from components.contracts.catalog import Item
 from components.contracts.searcher import ExactSearcher
 from components.index.config import IndexConfig
 from components.index.tune import (
     held_out_queries,
     initial_parameters,
     recall_lower_bound,
-    recall_of,
     tune,
 )
 
@@ -37,16 +37,6 @@ def test_a_tree_over_a_million_has_two_thousand_leaves():
     assert (parameters.leaves, parameters.soar) == (2000, True)
 
 
-def test_recall_by_hand():
-    vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [0.8, -0.6]], np.float32)
-    query = np.array([[1, 0]], np.float32)
-    # The two nearest are 0 and, equally near, 1 and 3.
-    worst = np.array([0.8], np.float32)
-    for indices, expected in [([0, 1], 1.0), ([0, 3], 1.0), ([0, 2], 0.5), ([0, -1], 0.5)]:
-        recall = recall_of(np.array([indices]), vectors, query, worst)
-        assert recall.tolist() == [expected]
-
-
 @pytest.mark.parametrize(("recall", "queries"), [(1.0, 500), (0.5, 10), (0.99, 300)])
 def test_recall_bound_is_wilsons(recall, queries):
     test = stats.binomtest(round(recall * queries), queries)
@@ -64,19 +54,38 @@ def test_held_out_queries_are_no_indexed_items():
     assert drawn.shape == (40, 16)
     assert drawn.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-5)
-    nearest_query = (drawn @ queries.T).max(axis=1)
-    assert np.sum(nearest_query > 0.9999) == 8
-    assert (nearest_query > 0.85).all()
-    # Without real queries, items are moved so far that none answers itself by being equal.
-    moved = held_out_queries(np.empty((0, 16), np.float32), items, count=40, seed=3)
-    nearest_item = (moved @ items.T).max(axis=1)
-    assert (nearest_item < 0.99).all()
-    assert (nearest_item > 0.85).all()
+    nearest_query, nearest_item = (drawn @ queries.T).max(axis=1), (drawn @ items.T).max(axis=1)
+    assert np.sum(nearest_query > 0.9999) == 8  # The real ones, each once.
     np.testing.assert_array_equal(drawn, held_out_queries(queries, items, count=40, seed=3))
+    assert len(held_out_queries(queries, items, count=5, seed=3)) == 5
+
+    made = held_out_queries(np.empty((0, 16), np.float32), items, count=400, seed=3)
+    assert (made @ items.T).max() < 0.999
+    assert nearest_item.min() > 0.3
+
+
+def test_a_made_query_lies_between_an_item_and_a_near_neighbour():
+    items = unit(400)
+    made = held_out_queries(np.empty((0, 16), np.float32), items, count=50, seed=3)
+    two_best = np.sort(made @ items.T, axis=1)[:, -2:]
+    assert (two_best > 0.6).all()
+
+
+def test_a_lone_item_can_be_tuned_with():
+    assert held_out_queries(np.empty((0, 16), np.float32), unit(1), count=3, seed=0).shape == (
+        3,
+        16,
+    )
+
+
+def items_of(count, views=3):
+    return [Item(f"i{n}", "", "", "root", f"p{n // views}") for n in range(count)]
 
 
 def test_exact_search_is_one_point_with_full_recall():
-    tuned = tune(unit(80), unit(30, seed=1), IndexConfig(tuning_queries=60, latency_queries=5))
+    tuned = tune(
+        items_of(80), unit(80), unit(30, seed=1), IndexConfig(tuning_queries=60, latency_queries=5)
+    )
     assert isinstance(tuned.searcher, ExactSearcher)
     [point] = tuned.points
     assert (point.recall, point.reorder, point.leaves_to_search) == (1.0, 0, 0)
@@ -89,7 +98,7 @@ def test_the_cheapest_setting_that_reaches_the_target_is_chosen(backend):
     config = IndexConfig(
         backend=backend, tuning_queries=400, latency_queries=20, recall_target=0.95, recall_at=5
     )
-    tuned = tune(unit(1500), unit(400, seed=1), config)
+    tuned = tune(items_of(1500), unit(1500), unit(400, seed=1), config)
     chosen = tuned.points[tuned.chosen]
     assert chosen.recall_lower >= 0.95
     assert all(
