@@ -154,6 +154,17 @@ class LocalStore:
                 except OSError:
                     break
 
+    def sweep_temporary(self, older_than_s: float) -> int:
+        """See `ObjectStore.sweep_temporary`."""
+        swept = 0
+        folder = self.root / _PRIVATE / "uploads"
+        for name in _names(folder):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - (folder / name).stat().st_mtime > older_than_s:
+                    (folder / name).unlink()
+                    swept += 1
+        return swept
+
     def _path(self, key: str) -> Path:
         check_key(key)
         if key.split("/", 1)[0] == _PRIVATE:

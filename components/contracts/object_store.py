@@ -128,6 +128,13 @@ class ObjectStore(Protocol):
             ObjectNotFoundError: There is no such object.
         """
 
+    def sweep_temporary(self, older_than_s: float) -> int:
+        """Removes what killed writers left of unfinished objects; returns how many files.
+
+        Args:
+            older_than_s: Only what was last written longer ago than this, in seconds.
+        """
+
 
 def check_key(key: str) -> str:
     """Returns the key when it is one.

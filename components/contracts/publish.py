@@ -36,11 +36,18 @@ from components.contracts.object_store import (
 CLAIM_SECONDS = 3600.0
 """An upload that has not finished after this long is taken for dead."""
 
+REMOVAL = "gc"
+"""What a claim names in place of a digest while a version is removed."""
+
 _THREADS = 8
 
 
 class BundleError(LookalikeError):
     """A bundle is not what its manifest says."""
+
+
+class ClaimedError(LookalikeError):
+    """Another build is being published under the version, or it is being removed."""
 
 
 def bundle_key(version: str, path: str = MANIFEST_FILE) -> str:
@@ -356,10 +363,10 @@ def take_claim(store: ObjectStore, version: str, digest: str) -> int:
     Args:
         store: The registry's store.
         version: The bundle.
-        digest: SHA-256 of the manifest to be published; `gc` for a removal.
+        digest: SHA-256 of the manifest to be published; `REMOVAL` for a removal.
 
     Raises:
-        LookalikeError: Another build is being published under the version.
+        ClaimedError: Another build is being published under the version.
     """
     key = claim_key(version)
     mine = {"digest": digest, "host": socket.gethostname(), "pid": os.getpid()}
@@ -372,10 +379,10 @@ def take_claim(store: ObjectStore, version: str, digest: str) -> int:
             generation = ABSENT
         else:
             claim = _parse_claim(current)
-            if claim.get("digest") == digest != "gc":
+            if claim.get("digest") == digest != REMOVAL:
                 return generation
             if not _is_dead(claim, updated):
-                raise LookalikeError(
+                raise ClaimedError(
                     f"version {version}: it is being published or removed by process "
                     f"{claim.get('pid')} on {claim.get('host')}; publish under another version, "
                     f"or try again in {CLAIM_SECONDS / 60:.0f} minutes"
@@ -384,13 +391,30 @@ def take_claim(store: ObjectStore, version: str, digest: str) -> int:
             return store.write(key, data, if_generation=generation)
         except PreconditionFailedError:
             continue
-    raise LookalikeError(f"version {version}: others publish it at the same time; try again")
+    raise ClaimedError(f"version {version}: others publish it at the same time; try again")
 
 
 def release_claim(store: ObjectStore, version: str, generation: int) -> None:
     """Ends the announcement; one that somebody took over is theirs."""
     with contextlib.suppress(PreconditionFailedError):
         store.delete(claim_key(version), if_generation=generation)
+
+
+def claim_is_dead(store: ObjectStore, version: str, touched: float, *, now: float) -> bool:
+    """Whether nobody works on an upload any more.
+
+    Args:
+        store: The registry's store.
+        version: The bundle.
+        touched: When its newest object was written, in seconds since 1970.
+        now: Seconds since 1970.
+    """
+    key = claim_key(version)
+    try:
+        data, _ = store.read(key)
+        return _is_dead(_parse_claim(data), store.stat(key).updated)
+    except ObjectNotFoundError:
+        return now - touched > CLAIM_SECONDS
 
 
 def _parse_claim(data: bytes) -> dict[str, Any]:

@@ -100,6 +100,15 @@ class Registry:
         key = verdict_log.verdict_key_from_environment()
         return verdict_log.write(self.store, verdict, key, self.backoff)
 
+    def keep_verdict(self, key: str, data: bytes) -> None:
+        """Keeps a verdict, or its signature, that comes from another registry byte for byte.
+
+        Raises:
+            LookalikeError: Something else is kept under the key.
+        """
+        if not write_once(self.store, key, data, self.backoff):
+            raise LookalikeError(f"{self.uri}: {key}: holds another verdict already")
+
     def verdicts(self, version: str) -> list[Verdict]:
         """Returns a version's verdicts, oldest first; one that cannot be read is a `fail`."""
         return [stored.verdict for stored in self.stored_verdicts(version)]
@@ -142,12 +151,7 @@ class Registry:
 
     def channels(self) -> list[str]:
         """Returns the channels' names, sorted."""
-        names: list[str] = []
-        for info in self.store.list("channels/"):
-            name = info.key.removeprefix("channels/")
-            if name.endswith(".json") and "/" not in name:
-                names.append(name.removesuffix(".json"))
-        return sorted(names)
+        return swap.channel_names(self.store)
 
     def channel(self, name: str) -> ChannelState:
         """Returns what a channel says; one that does not exist has nothing live.
@@ -315,12 +319,21 @@ class Registry:
         """Ends a version's quarantine."""
         return self._note(channel, "release", who, why, check_version(version))
 
+    def check_note(self, channel: str, kind: str, subject: str) -> None:
+        """Raises what `freeze`, `quarantine` and so on would; changes nothing."""
+        self._check_note(self.channel(channel), kind, subject)
+
+    def _check_note(self, state: ChannelState, kind: str, subject: str) -> None:
+        if subject:
+            check_version(subject)
+        if problem := _pointless(state, kind, subject):
+            raise RefusedError(f"channel {state.name}: {problem}")
+        if kind == "quarantine" and not self.has(subject):
+            raise InputError(f"{self.uri}: there is no version {subject!r}")
+
     def _note(self, channel: str, kind: str, who: str, why: str, subject: str = "") -> Move:
         def decide(state: ChannelState) -> str:
-            if problem := _pointless(state, kind, subject):
-                raise LookalikeError(f"channel {channel}: {problem}")
-            if kind == "quarantine" and not self.has(subject):
-                raise InputError(f"{self.uri}: there is no version {subject!r}")
+            self._check_note(state, kind, subject)
             return state.live
 
         return swap.add_entry(

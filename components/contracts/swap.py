@@ -55,6 +55,14 @@ def read_state(store: ObjectStore, name: str) -> ChannelState:
     return parse_state(name, data, generation)
 
 
+def channel_names(store: ObjectStore) -> list[str]:
+    """Returns the channels' names, sorted."""
+    names = (info.key.removeprefix("channels/") for info in store.list("channels/"))
+    return sorted(
+        name.removesuffix(".json") for name in names if name.endswith(".json") and "/" not in name
+    )
+
+
 def touch(store: ObjectStore, name: str, backoff: Backoff) -> ChannelState:
     """Gives a channel's object a new generation without changing it; returns the state.
 

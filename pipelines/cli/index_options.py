@@ -14,6 +14,7 @@ import click
 from components.contracts.channel import ChannelState, check_channel
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.registry import Registry
+from components.contracts.verdict_log import Stored
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -107,3 +108,18 @@ def known_channel(registry: Registry, name: str) -> ChannelState:
 def answer(value: dict[str, Any]) -> None:
     """Prints the JSON answer."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def verdict_line(stored: Stored) -> dict[str, Any]:
+    """Returns a verdict without its checks, for JSON answers."""
+    verdict = stored.verdict
+    return {
+        "key": stored.key,
+        "gate": verdict.gate,
+        "status": verdict.status,
+        "summary": verdict.summary(),
+        "created": verdict.created,
+        "writer": verdict.writer,
+        "simulated": verdict.simulated,
+        "signature": stored.signature,
+    }

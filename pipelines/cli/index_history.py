@@ -1,0 +1,73 @@
+"""`lookalike index history`: who moved a channel, when, why."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import click
+
+from components.contracts import history as sealed_history
+from components.contracts.channel import Move
+from pipelines.cli import index_text as text
+from pipelines.cli.index_options import (
+    answer,
+    known_channel,
+    open_registry,
+    with_channel,
+    with_registry,
+)
+
+
+@click.command(
+    epilog="Example: lookalike index history --registry gs://shop/registry --channel prod --all"
+)
+@with_registry
+@with_channel
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest N.")
+@click.option("--all", "everything", is_flag=True, help="Everything, sealed segments included.")
+def history(registry: str, channel: str, limit: int, everything: bool, as_json: bool) -> None:
+    """Show a channel's history, the newest first: who did what, when and why.
+
+    Reading all of it checks the hash chain over it, too.
+    """
+    opened = open_registry(registry)
+    state = known_channel(opened, channel)
+    moves = sealed_history.entries(opened.store, state)
+    shown = list(moves if everything else islice(moves, limit))
+    if as_json:
+        answer(
+            {
+                "channel": channel,
+                "total": state.moves,
+                "moves": [move.to_json() for move in shown],
+            }
+        )
+        return
+    if not shown:
+        click.echo(f"{channel}: nothing has happened yet")
+        return
+    click.echo(
+        text.table(
+            ("NO", "WHEN (UTC)", "WHAT", "BY", "WHY"),
+            [
+                (
+                    str(move.number),
+                    move.when.removesuffix("Z").replace("T", " ")[:16],
+                    _what(move),
+                    move.who,
+                    move.why,
+                )
+                for move in shown
+            ],
+            right=("NO",),
+        )
+    )
+    if len(shown) < state.moves:
+        click.echo(text.styled(f"{state.moves - len(shown)} older: --all shows them", "quiet"))
+
+
+def _what(move: Move) -> str:
+    if move.kind in ("promote", "rollback"):
+        forced = " (FORCED)" if move.forced else ""
+        return f"{move.kind} to {move.to}{forced}"
+    return f"{move.kind} {move.subject}".strip()

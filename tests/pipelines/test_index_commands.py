@@ -1,0 +1,535 @@
+"""The on-call commands, run through the program's entry point as a person would."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.contracts import events
+from components.contracts.registry import Registry
+from pipelines.cli import index_text as text
+from pipelines.cli.index_commands import index
+from pipelines.cli.main import main
+
+Make = Callable[..., Any]
+
+
+@dataclass
+class Answer:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+class Desk:
+    """A registry with v1, v2 and v3, all of them judged; v1 and then v2 went live on `prod`."""
+
+    def __init__(
+        self,
+        root: Path,
+        make_bundle: Make,
+        make_verdict: Make,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.root, self.uri = root, str(root / "registry")
+        self.registry = Registry.open(self.uri)
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+        for version in ("v1", "v2", "v3"):
+            self.registry.publish_bundle(make_bundle(root / "built", version))
+            digest = self.registry.manifest(version)[1]
+            for gate in ("offline", "human"):
+                self.registry.write_verdict(make_verdict(gate, version, digest))
+        for version in ("v1", "v2"):
+            self.registry.move("prod", to=version, who="alice", why=f"run of {version}")
+
+    def run(self, *arguments: str, registry: str | None = None) -> Answer:
+        """Runs `lookalike index ...` on the registry."""
+        command = ["lookalike", "index", *arguments, "--registry", registry or self.uri]
+        self._monkeypatch.setattr(sys, "argv", command)
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = self._capsys.readouterr()
+        return Answer(int(code or 0), captured.out, captured.err)
+
+    def on_prod(self, *arguments: str) -> Answer:
+        """Runs a command on the channel `prod`."""
+        return self.run(*arguments, "--channel", "prod")
+
+    @property
+    def live(self) -> str:
+        return self.registry.channel("prod").live
+
+
+@pytest.fixture
+def desk(
+    tmp_path: Path,
+    make_bundle: Make,
+    make_verdict: Make,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Desk:
+    """See `Desk`."""
+    monkeypatch.delenv(events.URL_VARIABLE, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    return Desk(tmp_path, make_bundle, make_verdict, capsys, monkeypatch)
+
+
+def test_status_says_what_is_live_and_what_a_rollback_would_do(desk: Desk) -> None:
+    answer = desk.run("status")
+    assert answer.code == 0
+    for words in ("prod: v2", "alice, promoted", "run of v2", "would bring back v1", "frozen"):
+        assert words in answer.out
+    (channel,) = desk.run("status", "--json").json["channels"]
+    assert (channel["live"], channel["rollback_to"], channel["frozen"]) == ("v2", "v1", None)
+    assert channel["since"]["why"] == "run of v2"
+    assert {line["gate"]: line["status"] for line in channel["verdicts"]} == {
+        "offline": "pass",
+        "human": "pass",
+    }
+
+
+def test_status_shows_freeze_quarantine_and_what_is_passed_over(desk: Desk) -> None:
+    desk.registry.quarantine("prod", "v1", who="bob", why="wrong prices")
+    desk.registry.freeze("prod", who="carol", why="sale day")
+    answer = desk.run("status")
+    assert "YES, by carol" in answer.out
+    assert "nothing to go to" in answer.out
+    assert "passing over: v1 is quarantined by bob" in answer.out
+
+
+def test_status_shows_the_healthy_channels_beside_a_broken_one(desk: Desk) -> None:
+    desk.registry.store.write("channels/broken.json", b"{")
+    answer = desk.run("status")
+    assert answer.code == 1
+    assert "prod: v2" in answer.out
+    assert "PROBLEM: channels/broken.json: expected JSON" in answer.out
+
+
+def test_status_reports_a_live_bundle_that_is_gone(desk: Desk) -> None:
+    desk.registry.store.delete("bundles/v2/manifest.json")
+    answer = desk.run("status")
+    assert answer.code == 1
+    assert "PROBLEM" in answer.out
+    assert "there is no version 'v2'" in answer.out
+
+
+def test_list_marks_what_is_live(desk: Desk) -> None:
+    answer = desk.run("list", "--limit", "2")
+    assert "LIVE on prod" in answer.out
+    assert "1 older: --all shows them" in answer.out
+    versions = desk.run("list", "--json").json["versions"]
+    assert [row["version"] for row in versions] == ["v3", "v2", "v1"]
+    assert versions[1]["states"] == ["LIVE on prod"]
+
+
+def test_show_gives_lineage_and_reasons(desk: Desk) -> None:
+    answer = desk.run("show", "v1")
+    for words in ("run: test", "recall_at_10: 0.99", "recall@10 is a pass", "4 of 4 dimensions"):
+        assert words in answer.out
+    shown = desk.run("show", "v2", "--json").json
+    assert shown["live_on"] == ["prod"]
+    assert shown["manifest_digest"] == desk.registry.manifest("v2")[1]
+    assert shown["verdicts"][0]["checks"][0]["name"] == "recall_at_10"
+
+
+def test_history_is_newest_first(desk: Desk) -> None:
+    assert [move["to"] for move in desk.on_prod("history", "--json").json["moves"]] == ["v2", "v1"]
+    answer = desk.on_prod("history", "--limit", "1")
+    assert "run of v2" in answer.out
+    assert "run of v1" not in answer.out
+    assert "1 older" in answer.out
+
+
+def test_promote_moves_and_tells(desk: Desk) -> None:
+    answer = desk.on_prod("promote", "v3", "--reason", "daily run")
+    assert answer.code == 0
+    assert desk.live == "v3"
+    assert "prod: v3 is live; before: v2" in answer.err
+    event = json.loads(answer.out)
+    assert (event["event"], event["from"], event["to"], event["why"]) == (
+        "lookalike.channel.promote",
+        "v2",
+        "v3",
+        "daily run",
+    )
+
+
+def test_promote_refuses_with_reasons(desk: Desk, make_bundle: Make) -> None:
+    desk.registry.publish_bundle(make_bundle(desk.root / "built", "v4"))
+    answer = desk.on_prod("promote", "v4", "--reason", "daily run")
+    assert answer.code == 1
+    assert "prod: refused; v2 stays live" in answer.err
+    assert "offline: there is no verdict on this bundle" in answer.err
+    assert answer.out == ""
+    assert desk.live == "v2"
+    forced = desk.on_prod("promote", "v4", "--reason", "must", "--force", "--json")
+    assert forced.json["move"]["forced"]
+    assert "FORCED" in desk.on_prod("history").out
+    assert "BY FORCE" in desk.run("status").out
+
+
+def test_promoting_what_is_live_is_a_no_op_that_says_so(desk: Desk) -> None:
+    answer = desk.on_prod("promote", "v2", "--reason", "again")
+    assert answer.code == 0
+    assert "v2 is live already; nothing was changed" in answer.err
+    assert desk.registry.channel("prod").moves == 2
+
+
+def test_rollback_goes_back_and_quarantines(desk: Desk) -> None:
+    answer = desk.on_prod("rollback", "--reason", "sofas answer with lamps")
+    assert answer.code == 0
+    assert desk.live == "v1"
+    assert "v1 is live again" in answer.err
+    assert "v2 is quarantined" in answer.err
+    assert json.loads(answer.out)["event"] == "lookalike.channel.rollback"
+    again = desk.on_prod("rollback", "--reason", "still bad")
+    assert again.code == 1
+    assert "nothing was live before v1" in again.err
+    assert desk.on_prod("release", "v2", "--reason", "fine").code == 0
+    assert desk.on_prod("promote", "v2", "--reason", "back").code == 0
+
+
+def test_freeze_stops_promotion_and_not_rollback(desk: Desk) -> None:
+    assert desk.on_prod("freeze", "--reason", "sale").code == 0
+    assert desk.on_prod("promote", "v3", "--reason", "x").code == 1
+    assert desk.on_prod("freeze", "--reason", "sale").code == 1
+    assert desk.on_prod("rollback", "--reason", "bad", "--to", "v1").code == 0
+    assert desk.on_prod("unfreeze", "--reason", "over").code == 0
+    assert desk.on_prod("promote", "v3", "--reason", "x").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("promote", "v3"),
+        ("rollback",),
+        ("freeze",),
+        ("quarantine", "v3"),
+    ],
+)
+def test_a_dry_run_changes_nothing(desk: Desk, arguments: tuple[str, ...]) -> None:
+    before = desk.registry.store.read("channels/prod.json")
+    answer = desk.on_prod(*arguments, "--reason", "try", "--dry-run")
+    assert answer.code == 0
+    assert "would be" in answer.err
+    assert answer.out == ""
+    assert desk.registry.store.read("channels/prod.json") == before
+
+
+def test_a_dry_run_fails_where_the_real_one_would(desk: Desk) -> None:
+    assert desk.on_prod("unfreeze", "--reason", "try", "--dry-run").code == 1
+    assert desk.on_prod("release", "v1", "--reason", "try", "--dry-run").code == 1
+    assert desk.on_prod("rollback", "--to", "v3", "--reason", "try", "--dry-run").code == 1
+
+
+def test_verify_finds_damage(desk: Desk) -> None:
+    assert desk.run("verify").code == 0
+    size = desk.registry.store.stat("bundles/v2/index/vectors.npy").size
+    desk.registry.store.write("bundles/v2/index/vectors.npy", b"y" * size)
+    answer = desk.run("verify")
+    assert answer.code == 1
+    assert "v1: whole" in answer.out
+    assert "v2: DAMAGED" in answer.out
+    assert "index/vectors.npy: expected SHA-256" in answer.out
+    assert desk.run("verify", "v1").code == 0
+    assert list(desk.run("verify", "v2", "--json").json["problems"]) == ["v2"]
+
+
+def test_gc_is_dry_by_default(desk: Desk, make_bundle: Make) -> None:
+    desk.registry.publish_bundle(make_bundle(desk.root / "built", "v9"))
+    arguments = ("gc", "--keep", "0", "--older-than", "0")
+    answer = desk.run(*arguments)
+    assert answer.code == 0
+    assert "Would remove 2 version(s)" in answer.out
+    assert "v1" in answer.out
+    assert "in the last moves of prod" in answer.out
+    assert desk.registry.versions() == ["v1", "v2", "v3", "v9"]
+    desk.run(*arguments, "--yes", "--dry-run")
+    assert desk.registry.versions() == ["v1", "v2", "v3", "v9"]
+    removed = desk.run(*arguments, "--yes", "--json").json["removed"]
+    assert [one["version"] for one in removed] == ["v3", "v9"]
+    assert desk.registry.versions() == ["v1", "v2"]
+
+
+def test_bundles_travel_between_registries(desk: Desk, tmp_path: Path) -> None:
+    other = str(tmp_path / "other")
+    assert desk.run("export", "v1", "--to", other, "--dry-run").code == 0
+    assert not Path(other).exists()
+    assert desk.run("export", "v1", "--to", other, "--verdicts").code == 0
+    answer = desk.run("import", "v2", "--from", desk.uri, registry=other)
+    assert answer.code == 0
+    copied = Registry.open(other)
+    assert copied.versions() == ["v1", "v2"]
+    assert copied.manifest("v1") == desk.registry.manifest("v1")
+    assert copied.verdicts("v1") == desk.registry.verdicts("v1")
+    assert copied.verdicts("v2") == []
+    assert "was there already" in desk.run("export", "v1", "--to", other).out
+
+
+def test_a_damaged_bundle_does_not_travel(desk: Desk, tmp_path: Path) -> None:
+    desk.registry.store.write("bundles/v1/items.jsonl", b"x")
+    answer = desk.run("export", "v1", "--to", str(tmp_path / "other"))
+    assert answer.code == 1
+    assert "v1 is not whole" in answer.err
+
+
+def test_policy_is_shown_and_replaced(desk: Desk, tmp_path: Path) -> None:
+    assert "offline, human" in desk.on_prod("policy").out
+    file = tmp_path / "policy.json"
+    file.write_text('{"schema": 1, "max_churn": 0.1}')
+    assert desk.on_prod("policy", "--set", str(file), "--dry-run").code == 0
+    assert desk.registry.policy("prod").max_churn == 0.5
+    assert desk.on_prod("policy", "--set", str(file)).code == 0
+    assert desk.registry.policy("prod").max_churn == 0.1
+    file.write_text('{"schema": 1, "max_chum": 0.1}')
+    answer = desk.on_prod("policy", "--set", str(file))
+    assert answer.code == 2
+    assert "unknown field 'max_chum'" in answer.err
+
+
+# Bad input: one line that says what to do, 2 for usage and 1 for the rest, no traceback.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("show", "v9"), 2, "there is no version 'v9'; `lookalike index list`"),
+        (("promote", "v9", "--channel", "prod", "--reason", "x"), 2, "there is no version 'v9'"),
+        (("verify", "v9"), 2, "there is no version 'v9'"),
+        (("diff", "v1", "v9"), 2, "there is no version 'v9'"),
+        (("show", "../v1"), 2, "expected letters, digits, dots"),
+        (("show", "a b"), 2, "expected letters, digits, dots"),
+        (("show", "a\nb"), 2, "expected letters, digits, dots"),
+        (("status", "--channel", "no/pe"), 2, "expected letters, digits and hyphens"),
+        (("status", "--channel", "nope"), 2, "there is no channel 'nope'; there are: prod"),
+        (("rollback", "--channel", "nope", "--reason", "x"), 2, "there is no channel 'nope'"),
+        (("rollback", "--channel", "prod", "--reason", " "), 2, "--reason: expected some words"),
+        (("promote", "v3", "--channel", "prod", "--reason", ""), 2, "--reason: expected some"),
+        (("freeze", "--channel", "prod", "--reason", "a\x1bb"), 2, "control character"),
+        (("rollback", "--channel", "prod", "--reason", "x", "--to", "v3"), 1, "never live here"),
+        (("promote", "v3", "--channel", "x" * 64, "--reason", "x"), 2, "letters, digits"),
+        (("export", "v1", "--to", "s3://x"), 2, "the scheme 's3' is not known"),
+    ],
+)
+def test_bad_input_is_one_line(
+    desk: Desk, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    answer = desk.run(*arguments)
+    assert answer.code == code
+    assert message in answer.err
+    assert answer.err.count("\n") == 1
+    assert "Traceback" not in answer.err
+    assert answer.out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not JSON", "expected JSON, received something else"),
+        (b'{"schema": 99}', "a newer lookalike may have written it"),
+    ],
+)
+def test_an_unreadable_channel_is_one_line(desk: Desk, content: bytes, message: str) -> None:
+    desk.registry.store.write("channels/prod.json", content)
+    for arguments in (("rollback", "--reason", "x"), ("promote", "v3", "--reason", "x")):
+        answer = desk.on_prod(*arguments)
+        assert answer.code == 1
+        assert message in answer.err
+        assert answer.err.count("\n") == 1
+
+
+def test_a_registry_that_is_missing_empty_or_a_file(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name, code, message in (
+        ("missing", 1, "there is no registry here, or it is empty"),
+        ("empty", 1, "there is no registry here, or it is empty"),
+        ("file", 2, "expected a directory, found a file"),
+    ):
+        for command in (("status",), ("list",), ("gc",), ("show", "v1")):
+            answer = desk.run(*command, registry=str(tmp_path / name))
+            assert (answer.code, answer.out) == (code, "")
+            assert message in answer.err
+            assert answer.err.count("\n") == 1
+
+
+def test_a_registry_without_permission_is_one_line(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self.name == "prod.json":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    answer = desk.on_prod("rollback", "--reason", "x")
+    assert answer.code == 1
+    assert "no permission for channels/prod.json" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_missing_options_are_usage_errors(desk: Desk) -> None:
+    assert desk.run("rollback", "--reason", "x").code == 2
+    assert desk.on_prod("rollback").code == 2
+    assert desk.run("no-such-command").code == 2
+
+
+# Hooks
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Any]]:
+    """A webhook that fails once and then takes events; yields what it took."""
+    taken: list[Any] = []
+    statuses = [503, 200]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = statuses.pop(0) if statuses else 200
+            if status == 200:
+                taken.append((self.headers, body))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    (tmp_path / "hook-key").write_text("a secret key\n")
+    monkeypatch.setenv(events.URL_VARIABLE, f"http://127.0.0.1:{server.server_port}/in?token=t")
+    monkeypatch.setenv(events.KEY_VARIABLE, str(tmp_path / "hook-key"))
+    yield taken
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_webhook_gets_the_signed_event(
+    desk: Desk, hook: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The fixtures' order: the desk removes the address, the hook sets it.
+    answer = desk.on_prod("rollback", "--reason", "bad")
+    assert answer.code == 0
+    ((headers, body),) = hook
+    assert json.loads(body) == json.loads(answer.out)
+    assert headers[events.SIGNATURE_HEADER] == events.sign(
+        b"a secret key", headers[events.TIME_HEADER], body
+    )
+    assert "warning" not in answer.err
+
+
+def test_a_dead_webhook_fails_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(events.URL_VARIABLE, "http://127.0.0.1:9/secret-path")
+    answer = desk.on_prod("rollback", "--reason", "bad")
+    assert answer.code == 0
+    assert desk.live == "v1"
+    assert "warning: webhook: 127.0.0.1 was not told" in answer.err
+    assert "secret-path" not in answer.err
+
+
+@pytest.mark.parametrize("url", ["not a url", "ftp://x/y", "file:///etc/passwd"])
+def test_a_wrong_webhook_fails_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv(events.URL_VARIABLE, url)
+    answer = desk.on_prod("freeze", "--reason", "sale")
+    assert answer.code == 0
+    assert "warning: webhook" in answer.err
+
+
+# The commands as such
+
+
+def test_every_command_has_help_with_an_example_and_documented_options() -> None:
+    for name, command in index.commands.items():
+        assert command.help, name
+        assert f"Example: lookalike index {name}" in (command.epilog or ""), name
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not getattr(parameter, "hidden", False):
+                assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_lines_keep_within_the_terminal(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    desk.registry.quarantine("prod", "v3", who="bob@a-long-host-name", why="because " * 40)
+    for arguments in (("status",), ("list",), ("history", "--channel", "prod"), ("show", "v2")):
+        out = desk.run(*arguments).out
+        assert max(map(len, out.splitlines())) <= columns
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (5, "5 s ago"),
+        (600, "10 min ago"),
+        (3 * 3600, "3 h ago"),
+        (12 * 86400, "12 days ago"),
+        (-3600, "in the future: check the clocks"),
+    ],
+)
+def test_ages_in_the_unit_that_matters(seconds: float, words: str) -> None:
+    assert text.ago(seconds) == words
+
+
+def test_on_call_commands_load_nothing_heavy(desk: Desk) -> None:
+    program = (
+        "import sys\n"
+        "from pipelines.cli.main import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as exit_:\n    assert not exit_.code, exit_.code\n"
+        "heavy = {'numpy', 'tensorflow', 'apache_beam', 'kfp', 'scann', 'pandas', 'pyarrow', 'PIL',"
+        " 'google.cloud.storage', 'rich', 'requests', 'fastapi'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    for arguments in (
+        ("status",),
+        ("list",),
+        ("diff", "v1", "v2"),
+        ("verify",),
+        ("history", "--channel", "prod"),
+        ("rollback", "--channel", "prod", "--reason", "x"),
+        ("promote", "v3", "--channel", "prod", "--reason", "x"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "index", *arguments, "--registry", desk.uri],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr.splitlines()[-1] == "[]", arguments
+
+
+def test_shell_completion_offers_the_commands(desk: Desk) -> None:
+    from click.shell_completion import BashComplete
+
+    complete = BashComplete(index, {}, "index", "_INDEX_COMPLETE")
+    offered = {item.value for item in complete.get_completions([], "r")}
+    assert offered == {"rollback", "release"}
