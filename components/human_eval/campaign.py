@@ -36,8 +36,8 @@ from components.contracts.files import (
 from components.contracts.images import local_path
 from components.human_eval.assignments import live_work, qualification
 from components.human_eval.config import GateConfig
+from components.human_eval.pairs import Binding
 from components.human_eval.plan import Plan
-from components.human_eval.sampling import Binding
 
 PLAN_FILE = "plan.json"
 TASKS_FILE = "tasks.jsonl"

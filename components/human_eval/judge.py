@@ -43,6 +43,7 @@ from components.human_eval.campaign import (
 from components.human_eval.config import GateConfig
 from components.human_eval.decision import Component, decide
 from components.human_eval.evidence import components, look, quality_checks
+from components.human_eval.pairs import Binding, Shop
 from components.human_eval.plan import Plan
 from components.human_eval.ratings import (
     Rating,
@@ -52,7 +53,7 @@ from components.human_eval.ratings import (
     write_ratings,
 )
 from components.human_eval.report import Findings, render
-from components.human_eval.sampling import Binding, Shop, draw_plan
+from components.human_eval.sampling import draw_plan
 from components.human_eval.simulated import Truth, run_panel
 
 GATE = "human"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from components.contracts.catalog import Item
 from components.contracts.files import sha256_bytes
-from components.contracts.taxonomy import Taxonomy
 from components.human_eval.answers import Answer, Result
 from components.human_eval.config import GateConfig
+from components.human_eval.golds import add_golds
+from components.human_eval.pairs import UNKNOWN_DEPARTMENT, Binding, PairBook, Shop
 from components.human_eval.plan import (
     CANDIDATE,
     INCUMBENT,
@@ -20,58 +20,12 @@ from components.human_eval.plan import (
     WHOLE,
     Comparison,
     Draw,
-    Pair,
     Plan,
 )
 
-UNKNOWN_DEPARTMENT = "unknown"
-# One draw for each guarded department after so many of the whole: the streams ripen together.
-_DEPARTMENT_PACE = 4
-
-
-@dataclass(frozen=True)
-class Binding:
-    """What a campaign is about; another one of these is another campaign.
-
-    Attributes:
-        version: The candidate.
-        manifest_digest: SHA-256 of its manifest.
-        incumbent: What it is compared with; empty when there is none.
-        incumbent_digest: SHA-256 of that manifest; empty when there is none.
-    """
-
-    version: str
-    manifest_digest: str
-    incumbent: str
-    incumbent_digest: str
-
-
-@dataclass(frozen=True)
-class Shop:
-    """What sampling needs to know of the catalog.
-
-    Attributes:
-        items: The checked catalog.
-        taxonomy: Its tree.
-    """
-
-    items: Sequence[Item]
-    taxonomy: Taxonomy
-
-    def department(self, taxon_id: str) -> str:
-        """Returns the department's id, `unknown` for a node that is not in the tree."""
-        return (
-            self.taxonomy.department(taxon_id)
-            if taxon_id in self.taxonomy
-            else (UNKNOWN_DEPARTMENT)
-        )
-
-
-def image_name(content_hash: str, uri: str) -> str:
-    """Returns the path of an image's copy in the campaign: its content's hash, no file name."""
-    _, dot, suffix = uri.rpartition("/")[2].rpartition(".")
-    kept = f".{suffix.lower()}" if dot and suffix.isalnum() and len(suffix) <= 4 else ""
-    return f"images/{content_hash[:32]}{kept}"
+# One draw for each guarded department after so many of the whole. The whole, whose bar is nearer,
+# needs the more queries and feeds the departments on the way: this pace cost the fewest pairs.
+_DEPARTMENT_PACE = 16
 
 
 def draw_plan(
@@ -110,7 +64,7 @@ def draw_plan(
         }
     )
     guarded = guarded_departments(config, traffic=shares, products=products)
-    book = _Book(
+    book = PairBook(
         binding,
         {name: name if name in guarded else POOLED for name in {*products, *shares}},
         departments,
@@ -134,7 +88,7 @@ def draw_plan(
     comparisons: tuple[Comparison, ...] = ()
     if incumbent is not None:
         churn, comparisons = _compare(candidate, incumbent, traffic, shop, book, config, rng)
-    _add_golds(queries, shop, book, config, rng)
+    add_golds(queries, shop, book, config, rng)
     notes = []
     if missing:
         notes.append(f"{len(missing)} queries of the catalog have no answer: each counts 0.")
@@ -157,45 +111,6 @@ def draw_plan(
         notes=tuple(notes),
     )
     return plan, book.images
-
-
-class _Book:
-    """The pairs so far: the same two images are one task, whoever asks for them."""
-
-    def __init__(
-        self, binding: Binding, strata: Mapping[str, str], departments: Mapping[str, str]
-    ) -> None:
-        self._salt = f"{binding.manifest_digest}:{binding.incumbent_digest}"
-        self._strata = strata
-        self._departments = departments
-        self.pairs: dict[str, Pair] = {}
-        self.images: dict[str, str] = {}
-
-    def key(self, query: Answer, result: Result) -> str:
-        """Returns the task id: it says nothing to those who do not know the salt."""
-        text = f"{self._salt}:{query.content_hash}:{result.content_hash}"
-        return sha256_bytes(text.encode())[:16]
-
-    def add(self, query: Answer, result: Result, side: str, gold: int | None = None) -> str:
-        """Adds a pair unless it is there; returns its task id."""
-        task_id = self.key(query, result)
-        if task_id not in self.pairs:
-            query_image = image_name(query.content_hash, query.image)
-            result_image = image_name(result.content_hash, result.image)
-            self.images[query_image] = query.image
-            self.images[result_image] = result.image
-            stratum = self._strata[self._departments[query.query_id]]
-            self.pairs[task_id] = Pair(
-                task_id,
-                query.query_id,
-                result.item_id,
-                query_image,
-                result_image,
-                stratum,
-                side,
-                gold,
-            )
-        return task_id
 
 
 def guarded_departments(
@@ -264,15 +179,21 @@ def _drawn(
     counts = Counter(departments[queries[i].query_id] for i in whole)
     left = {name: config.cap_department - counts[name] for name in guarded}
     drawn: list[tuple[Answer, str, list[int]]] = []
+
+    def one_of_each_department() -> None:
+        for name in guarded:
+            mass = weights[members[name]]
+            if left[name] > 0 and mass.sum() > 0:
+                left[name] -= 1
+                pick = int(rng.choice(members[name], p=mass / mass.sum()))
+                drawn.append((queries[pick], name, slots()))
+
     for number, index in enumerate(whole, start=1):
         drawn.append((queries[index], WHOLE, slots()))
-        if number % _DEPARTMENT_PACE:
-            continue
-        for name in guarded:
-            if left[name] > 0 and weights[members[name]].sum() > 0:
-                left[name] -= 1
-                share = weights[members[name]] / weights[members[name]].sum()
-                drawn.append((queries[int(rng.choice(members[name], p=share))], name, slots()))
+        if number % _DEPARTMENT_PACE == 0:
+            one_of_each_department()
+    for _ in range(max([0, *left.values()])):
+        one_of_each_department()
     return drawn
 
 
@@ -281,7 +202,7 @@ def _compare(
     incumbent: Mapping[str, Answer],
     traffic: Mapping[str, float],
     shop: Shop,
-    book: _Book,
+    book: PairBook,
     config: GateConfig,
     rng: np.random.Generator,
 ) -> tuple[float | None, tuple[Comparison, ...]]:
@@ -326,51 +247,3 @@ def _compare(
             )
         )
     return churn, tuple(comparisons)
-
-
-def _add_golds(
-    queries: Sequence[Answer], shop: Shop, book: _Book, config: GateConfig, rng: np.random.Generator
-) -> None:
-    """Adds golds: the same product in another view (3), and another department (0).
-
-    Pairs that are judged are no golds, so the positives are views that the search did not bring up:
-    the harder ones. As many of either kind as the pool asks for and the catalog can give.
-    """
-    wanted = config.gold_pool // 2
-    by_product: dict[str, list[Item]] = {}
-    by_department: dict[str, list[Item]] = {}
-    for item in shop.items:
-        by_product.setdefault(item.product_id, []).append(item)
-        by_department.setdefault(shop.department(item.taxon_id), []).append(item)
-    order = [queries[i] for i in rng.permutation(len(queries))]
-    for positive in (True, False):
-        made = 0
-        # Several rounds: one gold a query as far as that goes.
-        for _ in range(8):
-            for query in order:
-                if made >= wanted:
-                    break
-                pool = (
-                    by_product.get(query.product_id, [])
-                    if positive
-                    else _elsewhere(by_department, shop.department(query.taxon_id), rng)
-                )
-                choices = [item for item in pool if item.content_hash != query.content_hash]
-                if not choices:
-                    continue
-                item = choices[rng.integers(len(choices))]
-                result = Result(item.item_id, item.product_id, item.image, item.content_hash)
-                if book.key(query, result) not in book.pairs:
-                    book.add(query, result, CANDIDATE, gold=3 if positive else 0)
-                    made += 1
-
-
-def _elsewhere(
-    by_department: Mapping[str, list[Item]], department: str, rng: np.random.Generator
-) -> list[Item]:
-    others = [
-        name for name in sorted(by_department) if name not in (department, UNKNOWN_DEPARTMENT)
-    ]
-    if not others or department == UNKNOWN_DEPARTMENT:
-        return []
-    return by_department[others[rng.integers(len(others))]]

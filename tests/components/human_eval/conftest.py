@@ -18,7 +18,7 @@ from components.contracts.taxonomy import Taxonomy
 from components.contracts.verdict import Verdict
 from components.human_eval.config import GateConfig
 from components.human_eval.judge import judge_candidate
-from components.human_eval.sampling import Binding, Shop
+from components.human_eval.pairs import Binding, Shop
 
 DEPARTMENTS, LEAVES, PRODUCTS, VIEWS = 4, 2, 9, 3
 

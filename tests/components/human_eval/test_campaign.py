@@ -11,7 +11,8 @@ from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
 from components.human_eval.answers import read_answers
 from components.human_eval.campaign import campaign_id, open_campaign, record_outcome
-from components.human_eval.sampling import Binding, draw_plan
+from components.human_eval.pairs import Binding
+from components.human_eval.sampling import draw_plan
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 

@@ -10,14 +10,9 @@ import pytest
 
 from components.human_eval.answers import read_answers
 from components.human_eval.config import GateConfig
+from components.human_eval.pairs import Binding, Shop, image_name
 from components.human_eval.plan import CANDIDATE, INCUMBENT, POOLED, WHOLE
-from components.human_eval.sampling import (
-    Binding,
-    Shop,
-    draw_plan,
-    guarded_departments,
-    image_name,
-)
+from components.human_eval.sampling import draw_plan, guarded_departments
 
 
 @pytest.fixture
