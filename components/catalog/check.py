@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from components.catalog.rows import (
     check_items,
     check_queries,
     read_images,
+    resolve_image,
 )
 from components.catalog.tables import Table, read_table, table_path
 from components.catalog.votes import ITEM_COLUMNS as VOTE_ITEM_COLUMNS
@@ -33,6 +35,7 @@ from components.contracts.files import (
     write_atomically,
     write_json,
 )
+from components.contracts.images import BadImageError
 from components.contracts.progress import Progress
 from components.contracts.taxonomy import Taxonomy
 
@@ -119,6 +122,7 @@ def check_catalog(
         checked["queries"] = _Checked(queries_table.total, query_rejects)
 
     rejects = [reject for table in checked.values() for reject in table.rejects]
+    pictures = _pictures(items_table, catalog_path, item_rejects)
     suspects = _suspects(items, curated, crowd, tree, config)
     contract.write_items(output / contract.ITEMS_FILE, items)
     contract.write_queries(output / contract.QUERIES_FILE, photos)
@@ -163,6 +167,7 @@ def check_catalog(
             taxonomy=tree,
             items=items,
             rejects=rejects,
+            pictures=pictures,
             suspects=suspects,
             workers=crowd.workers,
             limits=config.image_limits,
@@ -241,6 +246,20 @@ def _queries_in_catalog(queries: Sequence[Query], items: Sequence[Item]) -> int:
     """Returns how many photos are, byte for byte, catalog images: they flatter every figure."""
     hashes = {item.content_hash for item in items}
     return sum(query.content_hash in hashes for query in queries)
+
+
+def _pictures(table: Table, path: Path, rejects: Sequence[Reject]) -> list[tuple[Reject, str]]:
+    """Returns the rejected rows whose image can perhaps be shown, with its path."""
+    images = dict(zip(table.rows, table.column("image"), strict=True))
+    folder = Path(os.path.realpath(path.parent))
+    found = []
+    for reject in rejects:
+        try:
+            if image := images.get(reject.row):
+                found.append((reject, str(resolve_image(image, folder))))
+        except BadImageError:
+            continue
+    return found
 
 
 def _suspects(

@@ -48,6 +48,7 @@ def render(
     taxonomy: Taxonomy,
     items: Sequence[Item],
     rejects: Sequence[Reject],
+    pictures: Sequence[tuple[Reject, str]],
     suspects: Sequence[Suspect],
     workers: Sequence[Worker],
     limits: ImageLimits,
@@ -59,6 +60,7 @@ def render(
         taxonomy: The tree.
         items: The checked items.
         rejects: Everything set aside.
+        pictures: Rejected items that may have an image, with its path.
         suspects: Curated labels that the crowd disagrees with, the surest first.
         workers: The crowd's workers, the least reliable first.
         limits: Bounds for the images that are shown.
@@ -79,6 +81,7 @@ def render(
         _departments(items, taxonomy),
         "<h2>Set aside</h2>",
         _rejects(rejects),
+        _rejected_pictures(pictures, limits),
         "<h2>Suspected label errors</h2>",
         _suspects(suspects, limits),
         "<h2>Labels by the crowd alone</h2>",
@@ -170,6 +173,14 @@ def _rejects(rejects: Sequence[Reject]) -> str:
     more = len(rejects) - len(shown)
     tail = f"<p>And {more:,} more in rejects.jsonl.</p>" if more else ""
     return counted + listed + tail
+
+
+def _rejected_pictures(pictures: Sequence[tuple[Reject, str]], limits: ImageLimits) -> str:
+    return page.sheet(
+        page.figure(source, _short(f"row {reject.row}, {reject.key}: {reject.reason}"), kind="bad")
+        for reject, image in pictures[:_PICTURES]
+        if (source := _thumbnail(image, limits))
+    )
 
 
 def _suspects(suspects: Sequence[Suspect], limits: ImageLimits) -> str:

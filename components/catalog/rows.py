@@ -245,7 +245,7 @@ def read_images(
 
 def _read(image: str, folder: Path, limits: ImageLimits) -> ReadImage | BadImageError:
     try:
-        path = _resolve(image, folder)
+        path = resolve_image(image, folder)
         data = read_image(str(path), limits)
         probe(data, limits)
     except BadImageError as error:
@@ -254,8 +254,12 @@ def _read(image: str, folder: Path, limits: ImageLimits) -> ReadImage | BadImage
     return ReadImage(str(path), sha256_bytes(data))
 
 
-def _resolve(image: str, folder: Path) -> Path:
+def resolve_image(image: str, folder: Path) -> Path:
     """Returns the absolute path of an image, symbolic links followed.
+
+    Args:
+        image: As the table says.
+        folder: The table's folder, itself without symbolic links.
 
     Raises:
         BadImageError: It lies outside the table's folder, or is no local file.

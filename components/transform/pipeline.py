@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
-import hashlib
 import io
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,64 +22,17 @@ from PIL import Image
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 from tfx_bsl.tfxio import tensor_adapter, tensor_representation_util
 
-from components.contracts.catalog import Item, Reject, is_unseen
+from components.contracts.catalog import Item, Reject
 from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits, admit, read_image
 from components.transform import graph
 from components.transform.config import TransformConfig
+from components.transform.shards import SPLITS, ShardPlan, order_of, shard_name, split_of
 
-SPLITS = ("train", "unseen")
 RAW_METADATA = "metadata"
 # What travels beside the image through TensorFlow Transform without being part of the graph.
 _RECORD = "record"
 _DEAD = "dead"
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """Which shard of its split an item belongs to.
-
-    Items are ordered by a hash of their id, which mixes products and classes, and that order is
-    cut into equal pieces; so shards are even, and an item's place hangs on no clock or worker.
-
-    Attributes:
-        boundaries: For each split, the first hash of every shard but the first.
-    """
-
-    boundaries: Mapping[str, tuple[str, ...]]
-
-    @classmethod
-    def of(cls, items: Iterable[Item], config: TransformConfig) -> ShardPlan:
-        """Plans the shards for a catalog."""
-        orders: dict[str, list[str]] = {split: [] for split in SPLITS}
-        for item in items:
-            orders[split_of(item.product_id, config)].append(_order(item.item_id))
-        boundaries: dict[str, tuple[str, ...]] = {}
-        for split, order in orders.items():
-            order.sort()
-            wanted = -(-len(order) // config.examples_per_shard)
-            if split == "train":
-                wanted = max(wanted, config.min_train_shards)
-            count = max(1, min(wanted, len(order)))
-            boundaries[split] = tuple(order[len(order) * k // count] for k in range(1, count))
-        return cls(boundaries)
-
-    def count(self, split: str) -> int:
-        """Returns how many shards a split has."""
-        return len(self.boundaries[split]) + 1
-
-    def shard(self, split: str, item_id: str) -> int:
-        """Returns the number of an item's shard."""
-        return bisect.bisect_right(self.boundaries[split], _order(item_id))
-
-
-def _order(item_id: str) -> str:
-    return hashlib.sha256(f"shard:{item_id}".encode()).hexdigest()
-
-
-def split_of(product_id: str, config: TransformConfig) -> str:
-    """Returns `train` or `unseen`."""
-    return "unseen" if is_unseen(product_id, fraction=config.unseen_fraction) else "train"
 
 
 class Admit(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
@@ -143,11 +94,6 @@ class WriteShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         yield split, shard, len(records)
 
 
-def shard_name(shard: int, count: int) -> str:
-    """Returns the file name of a shard."""
-    return f"part-{shard:05d}-of-{count:05d}.tfrecord"
-
-
 def _to_record_batch(rows: Sequence[tuple[bytes, bytes]]) -> pa.RecordBatch:
     images, records = zip(*rows, strict=True)
     kind = pa.list_(pa.binary())
@@ -200,7 +146,7 @@ def _to_examples(transformed: Any, *, size: int) -> Iterator[tuple[tuple[str, in
             ),
         }
         example = tf.train.Example(features=tf.train.Features(feature=features))
-        order = _order(record["item_id"])
+        order = order_of(record["item_id"])
         yield (
             (record["split"], record["shard"]),
             (order, example.SerializeToString(deterministic=True)),
@@ -263,7 +209,7 @@ def run(
     counts = {split: plan.count(split) for split in SPLITS}
     with (
         tempfile.TemporaryDirectory(prefix="lookalike-transform-") as temporary,
-        _pipeline(config) as pipeline,
+        new_pipeline(config) as pipeline,
         tft_beam.Context(temp_dir=temporary, passthrough_keys={_RECORD}),
     ):
         admitted = (
@@ -344,7 +290,8 @@ def channel_statistics(transform_graph: Path) -> tuple[list[float], list[float]]
     return mean, deviation
 
 
-def _pipeline(config: TransformConfig) -> beam.Pipeline:
+def new_pipeline(config: TransformConfig) -> beam.Pipeline:
+    """Returns an empty pipeline on the runner that the settings ask for."""
     given = list(config.beam_options)
     if any(option.startswith("--runner") for option in given):
         return beam.Pipeline(options=PipelineOptions(given))

@@ -23,6 +23,7 @@ from components.contracts.progress import Progress
 from components.contracts.taxonomy import Taxonomy
 from components.transform.config import TransformConfig
 from components.transform.report import render, render_skipped
+from components.transform.shards import SPLITS, ShardPlan, split_of
 
 STATISTICS_FILE = "statistics.json"
 DEAD_LETTERS_FILE = "dead_letters.jsonl"
@@ -108,20 +109,20 @@ def _run(
     transform_graph: Path,
 ) -> dict[str, Any]:
     """Runs the pipeline and returns what statistics.json will say."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Here and not above: importing TensorFlow takes seconds, and mode reuse needs none of it.
-    from components.transform import pipeline  # noqa: PLC0415
-
-    if not any(pipeline.split_of(item.product_id, config) == "train" for item in items):
+    if not any(split_of(item.product_id, config) == "train" for item in items):
         raise InputError(
             f"{items_file}: expected items to train on, found none among {len(items)} "
             f"(transform.unseen_fraction is {config.unseen_fraction})"
         )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Here and not above: importing TensorFlow takes seconds, and mode reuse needs none of it.
+    from components.transform import pipeline  # noqa: PLC0415
+
     label_paths = {
         taxon_id: tuple(taxonomy.class_id(node) for node in taxonomy.path(taxon_id))
         for taxon_id in {item.taxon_id for item in items}
     }
-    plan = pipeline.ShardPlan.of(items, config)
+    plan = ShardPlan.of(items, config)
     with tempfile.TemporaryDirectory(prefix="lookalike-transform-") as temporary:
         shard_counts = Path(temporary) / "shards.jsonl"
         with Progress("transform", total=len(items), unit="images") as progress:
@@ -152,11 +153,11 @@ def _run(
         "class_counts": {},
         "rejects": dict(sorted(Counter(reject.reason for reject in dead).items())),
     }
-    for split in pipeline.SPLITS:
+    for split in SPLITS:
         kept = [
             item
             for item in items
-            if item.item_id not in lost and pipeline.split_of(item.product_id, config) == split
+            if item.item_id not in lost and split_of(item.product_id, config) == split
         ]
         counted = sum(shard["records"] for shard in written if shard["split"] == split)
         if counted != len(kept):
