@@ -39,21 +39,23 @@ def visual_search(
     train_width: int = 32,
     train_input_size: int = 64,
     train_embedding_dim: int = 128,
-    train_epochs: int = 50,
-    train_batch_size: int = 64,
-    train_learning_rate: float = 0.05,
+    train_epochs: int = 45,
+    train_batch_size: int = 128,
+    train_learning_rate: float = 0.1,
     train_warmup_epochs: float = 2.0,
     train_weight_decay: float = 5e-4,
     train_label_smoothing: float = 0.1,
-    train_logit_scale: float = 16.0,
+    train_logit_scale: float = 12.0,
     train_workers: int = 2,
     train_seed: int = 0,
     embed_batch_size: int = 64,
     embed_max_reject_share: float = 0.02,
     index_recall_target: float = 0.99,
-    index_seed: int = 0,
+    index_seed: int = 17,
     evaluate_min_leaf_hit_at_10: float = 0.0,
+    evaluate_min_leaf_precision_at_10: float = 0.0,
     evaluate_min_product_recall_at_10: float = 0.0,
+    evaluate_min_item_leaf_precision_at_10: float = 0.0,
     evaluate_min_index_recall_at_10: float = 0.99,
     evaluate_min_coverage: float = 0.95,
     evaluate_margin: float = 0.02,
@@ -114,8 +116,12 @@ def visual_search(
         index_seed: Seed of partitioning and tuning.
         evaluate_min_leaf_hit_at_10: Smallest share of photos with a right type in the first 10
             results, 0 to 1; 0 for off.
+        evaluate_min_leaf_precision_at_10: Smallest mean share of right types in a photo's first 10
+            results, 0 to 1; 0 for off.
         evaluate_min_product_recall_at_10: Smallest share of photos with the right product in the
             first 10 results, 0 to 1; 0 for off.
+        evaluate_min_item_leaf_precision_at_10: Smallest mean share of right types in the first 10
+            results with catalog images as queries, 0 to 1; 0 for off.
         evaluate_min_index_recall_at_10: Smallest recall@10 of the index against exact search.
         evaluate_min_coverage: Smallest share of the catalog's items that are indexed, 0 to 1.
         evaluate_margin: How much worse than the incumbent a figure may be, 0 to 1.
@@ -197,7 +203,9 @@ def visual_search(
         registry=registry,
         incumbent=incumbent_version,
         min_leaf_hit_at_10=evaluate_min_leaf_hit_at_10,
+        min_leaf_precision_at_10=evaluate_min_leaf_precision_at_10,
         min_product_recall_at_10=evaluate_min_product_recall_at_10,
+        min_item_leaf_precision_at_10=evaluate_min_item_leaf_precision_at_10,
         min_index_recall_at_10=evaluate_min_index_recall_at_10,
         min_coverage=evaluate_min_coverage,
         margin=evaluate_margin,

@@ -18,7 +18,9 @@ def evaluate(
     verdict: Output[Markdown],
     report: Output[HTML],
     min_leaf_hit_at_10: float = 0.0,
+    min_leaf_precision_at_10: float = 0.0,
     min_product_recall_at_10: float = 0.0,
+    min_item_leaf_precision_at_10: float = 0.0,
     min_index_recall_at_10: float = 0.99,
     min_coverage: float = 0.95,
     margin: float = 0.02,
@@ -41,8 +43,11 @@ def evaluate(
         verdict: The verdict for people.
         report: By department against the incumbent; best, worst and most changed queries.
         min_leaf_hit_at_10: Smallest share of photos with a right type in the first 10; 0 for off.
+        min_leaf_precision_at_10: Smallest mean share of right types in a photo's first 10; 0 for
+            off.
         min_product_recall_at_10: Smallest share of photos with the right product in the first 10;
             0 for off.
+        min_item_leaf_precision_at_10: The same with catalog images as queries; 0 for off.
         min_index_recall_at_10: Smallest recall of the index against exact search, 0 to 1.
         min_coverage: Smallest share of the catalog's items that are indexed, 0 to 1.
         margin: How much worse than the incumbent a figure may be, 0 to 1.
@@ -53,7 +58,9 @@ def evaluate(
     status, figures = run(
         checked.path, embeddings.path, bundle.path, registry, incumbent,
         evaluation.path, verdict.path, report.path,
-        min_leaf_hit_at_10=min_leaf_hit_at_10, min_product_recall_at_10=min_product_recall_at_10,
+        min_leaf_hit_at_10=min_leaf_hit_at_10, min_leaf_precision_at_10=min_leaf_precision_at_10,
+        min_product_recall_at_10=min_product_recall_at_10,
+        min_item_leaf_precision_at_10=min_item_leaf_precision_at_10,
         min_index_recall_at_10=min_index_recall_at_10, min_coverage=min_coverage,
         margin=margin, seed=seed,
     )  # fmt: skip

@@ -19,7 +19,7 @@ def index(
     bundle: Output[Model],
     report: Output[HTML],
     recall_target: float = 0.99,
-    seed: int = 0,
+    seed: int = 17,
 ) -> NamedTuple("Outputs", [("version", str), ("digest", str)]):  # type: ignore[valid-type]
     """Builds the ScaNN index, puts the bundle around it, and publishes the bundle.
 

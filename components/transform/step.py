@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def run(
     beam_options: str,
 ) -> None:
     """Transforms the checked images into examples."""
+    # Beam remarks on each missing type hint, dozens of lines that say nothing about the run.
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
     transform_examples(
         checked=Path(checked),
         mode=mode,
