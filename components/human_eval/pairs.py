@@ -44,12 +44,10 @@ class Shop:
     taxonomy: Taxonomy
 
     def department(self, taxon_id: str) -> str:
-        """Returns the department's id, `unknown` for a node that is not in the tree."""
-        return (
-            self.taxonomy.department(taxon_id)
-            if taxon_id in self.taxonomy
-            else (UNKNOWN_DEPARTMENT)
-        )
+        """Returns the department's id, `unknown` for the root and for what is not in the tree."""
+        if taxon_id not in self.taxonomy or taxon_id == self.taxonomy.root:
+            return UNKNOWN_DEPARTMENT
+        return self.taxonomy.department(taxon_id)
 
 
 def image_name(content_hash: str, uri: str) -> str:

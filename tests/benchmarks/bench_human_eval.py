@@ -372,8 +372,8 @@ def rows(campaigns: int, seed: int = 1) -> list[Callable[[], Row]]:
 
     return [
         at_the_bar, wilson, census, lambda: power(5, (0.95, 0.98, 95)),
-        lambda: power(2, (0.87, 0.93, 110), slack=0.015), worse, non_inferior, prefix, always, savvy, drop,
-        department, gate,
+        lambda: power(2, (0.87, 0.93, 110), slack=0.015), worse, non_inferior, prefix,
+        always, savvy, drop, department, gate,
     ]  # fmt: skip
 
 

@@ -170,3 +170,9 @@ def test_unanswered_queries_count_zero_and_are_mentioned(tiny, policy, binding, 
 def test_image_names_are_content_hashes():
     assert image_name("ab" * 32, "/shop/best-seller-incumbent.JPG") == f"images/{'ab' * 16}.jpg"
     assert image_name("ab" * 32, "file:///x/no_suffix") == f"images/{'ab' * 16}"
+
+
+def test_items_without_a_label_are_in_no_department(tiny):
+    assert tiny.shop.department("d1l0") == "d1"
+    assert tiny.shop.department("root") == "unknown"
+    assert tiny.shop.department("gone") == "unknown"
