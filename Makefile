@@ -53,6 +53,14 @@ demo-refused: $(VENV)/.local  ## Show a refusal: an untrained encoder against th
 test: $(VENV)/.dev  ## Run the tests (at most 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not browser and not docker and not benchmark" tests
 
+.PHONY: bench-human-eval
+bench-human-eval: $(VENV)/.dev  ## Print the gate's error rates and costs by simulation
+	$(BIN)/python tests/benchmarks/bench_human_eval.py
+
+.PHONY: bench-pixels
+bench-pixels: $(VENV)/.dev  ## Print what matching pixels reaches, the demo threshold's lower end
+	$(BIN)/python tests/benchmarks/pixel_baseline.py --data $(DATA)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style, types, imports and the compiled pipeline
 	$(BIN)/ruff check .

@@ -66,6 +66,7 @@ def run(
                 incumbent_digest=bundles.manifest(incumbent)[1] if incumbent else "",
                 raters=raters,
                 campaign=campaign,
+                campaign_uri=f"{registry}/campaigns/{channel}",
                 config=config,
                 output=output,
                 report=Path(report),
