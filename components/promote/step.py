@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+from components.contracts import events
 from components.contracts.files import write_atomically, write_json
 from components.promote.promote import promote_candidate
 
@@ -31,10 +33,16 @@ def run(
         registry=registry,
         channel=channel,
         version=version,
-        expected_incumbent=None if incumbent == "none" else incumbent,
+        # Compared with nothing means that nothing may be live: a race must not skip the comparison.
+        expected_incumbent="" if incumbent == "none" else incumbent,
         who=WHO,
         why=reason,
     )
+    if outcome.move is not None:
+        told = events.event(registry, channel, outcome.move)
+        print(events.to_line(told), flush=True)
+        if problem := events.announce(told):
+            print(f"warning: {problem}", file=sys.stderr)
     write_json(
         Path(promotion) / "outcome.json",
         {
