@@ -45,7 +45,7 @@ def report(tmp_path) -> Path:
             upper=0.2,
             requirement=">= 0.98",
             incumbent=0.5,
-        )  # fmt: skip
+        )
         for number in range(3)
     )
     verdict = Verdict("offline", "fail", "v" * 40, "0" * 64, "", checks, "2026-11-22", "test")

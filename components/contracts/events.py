@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from components.contracts.channel import Move
 
@@ -92,6 +91,7 @@ def post(
     """
     # Loaded here: most commands have no hook to tell.
     import http.client  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415
 
     parts = urlsplit(hook.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

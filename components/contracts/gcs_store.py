@@ -92,16 +92,13 @@ class GcsStore:
         """See `ObjectStore.read`."""
 
         def attempt() -> tuple[bytes, int]:
+            # The generation comes in the headers of the same answer: one request, and no writer
+            # can come between the two.
             blob = self._blob(key)
-            blob.reload(timeout=_TIMEOUT_S, retry=_RETRY)
-            generation = int(blob.generation)
-            data = blob.download_as_bytes(
-                if_generation_match=generation,
-                checksum="crc32c",
-                timeout=_TIMEOUT_S,
-                retry=_RETRY,
+            data: bytes = blob.download_as_bytes(
+                checksum="crc32c", timeout=_TIMEOUT_S, retry=_RETRY
             )
-            return data, generation
+            return data, int(blob.generation)
 
         return self._read(key, attempt)
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 from components.contracts.errors import InputError, LookalikeError
 
@@ -183,6 +182,8 @@ def open_store(uri: str) -> ObjectStore:
     from components.contracts.local_store import LocalStore  # noqa: PLC0415
 
     if uri.startswith("file:"):
+        from urllib.parse import unquote, urlsplit  # noqa: PLC0415
+
         parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise InputError(f"registry {uri!r}: expected file:///absolute/path")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.contracts import history, publish, swap, verdict_log
+from components.contracts import history, publish, rollback, swap, verdict_log
 from components.contracts.backoff import Backoff, write_once
 from components.contracts.bundle import Manifest, check_version
 from components.contracts.channel import ChannelState, Move, check_channel, check_text
@@ -172,13 +172,7 @@ class Registry:
             The version, empty when there is none; and one sentence for each version that was live
             before but is quarantined, missing or not whole.
         """
-        passed: list[str] = []
-        moves = history.entries(self.store, state)
-        for version in history.rollback_targets(moves, state.live):
-            if (problem := self._unfit(state, version)) == "":
-                return version, tuple(passed)
-            passed.append(problem)
-        return "", tuple(passed)
+        return rollback.target(self.store, state)
 
     def move(
         self,
@@ -231,7 +225,7 @@ class Registry:
                     f"channel {channel}: frozen by {state.frozen.who} since {state.frozen.when} "
                     f"({state.frozen.why}); `lookalike index unfreeze` ends that"
                 )
-            if problem := self._unfit(state, to, contents=kind == "rollback"):
+            if problem := rollback.unfit(self.store, state, to, whole=False):
                 raise RefusedError(f"channel {channel}: not moved: {problem}")
             return to
 
@@ -265,7 +259,7 @@ class Registry:
             ConflictError: Something else is live than expected.
         """
         state = self.channel(channel)
-        target = self.plan_rollback(state, to=to)
+        target, _ = self.plan_rollback(state, to=to)
         return self.move(
             channel,
             to=target,
@@ -275,33 +269,9 @@ class Registry:
             why=why,
         )
 
-    def plan_rollback(self, state: ChannelState, *, to: str = "") -> str:
-        """Returns where a rollback would go; raises as `rollback` does. Changes nothing."""
-        if not state.live:
-            raise LookalikeError(
-                f"channel {state.name}: nothing is live, so there is nothing to roll back"
-            )
-        if not to:
-            target, passed = self.rollback_target(state)
-            if not target:
-                why = f" ({'; '.join(passed)})" if passed else ""
-                raise LookalikeError(
-                    f"channel {state.name}: nothing was live before {state.live} that could come "
-                    f"back{why}; promote a version instead, or release one from quarantine"
-                )
-            return target
-        check_version(to)
-        if to == state.live:
-            raise LookalikeError(f"channel {state.name}: {to} is live already")
-        moves = history.entries(self.store, state)
-        if not any(to in (move.previous, move.to) for move in moves):
-            raise LookalikeError(
-                f"channel {state.name}: {to} was never live here; a version goes live by "
-                "`lookalike index promote`, which checks its verdicts"
-            )
-        if problem := self._unfit(state, to):
-            raise LookalikeError(f"channel {state.name}: not rolled back: {problem}")
-        return to
+    def plan_rollback(self, state: ChannelState, *, to: str = "") -> tuple[str, tuple[str, ...]]:
+        """Returns where a rollback would go, and what it passes over; see `rollback.plan`."""
+        return rollback.plan(self.store, state, to=to)
 
     def freeze(self, channel: str, *, who: str, why: str) -> Move:
         """Takes no promotion any more until `unfreeze`, unless a person forces one."""
@@ -346,32 +316,6 @@ class Registry:
             subject=subject,
             backoff=self.backoff,
         )
-
-    def _unfit(self, state: ChannelState, version: str, *, contents: bool = True) -> str:
-        """Returns why a version cannot be live on the channel; empty when it can.
-
-        Args:
-            state: The channel.
-            version: The version.
-            contents: Whether to look for missing files and wrong sizes, too.
-        """
-        if note := state.quarantine.get(version):
-            return (
-                f"{version} is quarantined by {note.who} since {note.when} ({note.why}); "
-                f"`lookalike index release {version}` ends that"
-            )
-        if publish.is_condemned(self.store, version):
-            return f"{version} is being removed by gc"
-        if not self.has(version):
-            return f"{version} is not in the registry"
-        if contents:
-            try:
-                problems = publish.problems_of(self.store, version, contents=False)
-            except LookalikeError as error:
-                problems = [str(error)]
-            if problems:
-                return f"{version} is not whole: {'; '.join(problems[:3])}"
-        return ""
 
 
 def _policy_key(channel: str) -> str:

@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
-from pipelines.cli.index_diff import diff
-from pipelines.cli.index_history import history
-from pipelines.cli.index_moves import freeze, promote, quarantine, release, rollback, unfreeze
-from pipelines.cli.index_status import status
-from pipelines.cli.index_upkeep import export, gc, import_, policy
-from pipelines.cli.index_versions import list_, show, verify
+# The urgent ones first; each is imported when it is asked for.
+_COMMANDS = {
+    "status": "index_status:status",
+    "rollback": "index_moves:rollback",
+    "freeze": "index_moves:freeze",
+    "unfreeze": "index_moves:unfreeze",
+    "promote": "index_moves:promote",
+    "list": "index_versions:list_",
+    "show": "index_versions:show",
+    "history": "index_history:history",
+    "diff": "index_diff:diff",
+    "verify": "index_versions:verify",
+    "quarantine": "index_moves:quarantine",
+    "release": "index_moves:release",
+    "policy": "index_upkeep:policy",
+    "gc": "index_upkeep:gc",
+    "export": "index_upkeep:export",
+    "import": "index_upkeep:import_",
+}
 
 
-class _InOrder(click.Group):
-    """A group whose help lists the commands as they were added: the urgent ones first."""
+class _Commands(click.Group):
+    """A group whose commands are imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names in order."""
+        """Returns the names in the order in which people need them."""
         del ctx
-        return list(self.commands)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports and returns a command; None when there is none of that name."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(
+            importlib.import_module(f"pipelines.cli.{module}"), attribute
+        )
+        return command
 
 
 @click.group(
-    cls=_InOrder,
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="At 3 a.m.: `lookalike index status`, then `lookalike index rollback --reason ...`. "
     "The runbook is docs/runbook.md.",
 )
 def index() -> None:
     """See what is live, promote, roll back."""
-
-
-_COMMANDS: tuple[click.Command, ...] = (
-    *(status, rollback, freeze, unfreeze, promote, list_, show, history, diff, verify),
-    *(quarantine, release, policy, gc, export, import_),
-)
-for _command in _COMMANDS:
-    index.add_command(_command)

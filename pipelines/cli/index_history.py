@@ -11,8 +11,7 @@ from components.contracts.channel import Move
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
-    known_channel,
-    open_registry,
+    open_channel,
     with_channel,
     with_registry,
 )
@@ -30,8 +29,7 @@ def history(registry: str, channel: str, limit: int, everything: bool, as_json: 
 
     Reading all of it checks the hash chain over it, too.
     """
-    opened = open_registry(registry)
-    state = known_channel(opened, channel)
+    opened, state = open_channel(registry, channel)
     moves = sealed_history.entries(opened.store, state)
     shown = list(moves if everything else islice(moves, limit))
     if as_json:

@@ -14,7 +14,7 @@ from components.promote.promote import promote_candidate
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
-    known_channel,
+    open_channel,
     open_registry,
     with_channel,
     with_dry_run,
@@ -120,10 +120,8 @@ def rollback(
     Works on a frozen channel, too, and asks no gate.
     """
     check_text("--reason", reason)
-    opened = open_registry(registry)
-    state = known_channel(opened, channel)
-    target = opened.plan_rollback(state, to=to)
-    passed = () if to else opened.rollback_target(state)[1]
+    opened, state = open_channel(registry, channel)
+    target, passed = opened.plan_rollback(state, to=to)
     move = None
     if not dry_run:
         move = opened.move(
@@ -239,8 +237,7 @@ def _note(
     as_json: bool,
 ) -> None:
     check_text("--reason", reason)
-    opened = open_registry(registry)
-    known_channel(opened, channel)
+    opened, _ = open_channel(registry, channel)
     if dry_run:
         opened.check_note(channel, kind, subject)
         move = None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -68,6 +66,10 @@ def with_dry_run(command: Command) -> Command:
 
 
 def _me() -> str:
+    # Loaded here: status does not ask who you are.
+    import getpass  # noqa: PLC0415
+    import socket  # noqa: PLC0415
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -103,6 +105,20 @@ def known_channel(registry: Registry, name: str) -> ChannelState:
         there = ", ".join(registry.channels()) or "none yet"
         raise InputError(f"{registry.uri}: there is no channel {name!r}; there are: {there}")
     return state
+
+
+def open_channel(uri: str, name: str) -> tuple[Registry, ChannelState]:
+    """Opens a registry and reads a channel, both of which must exist; asks as little as it can.
+
+    Raises:
+        InputError: There is no such channel.
+        LookalikeError: There is no registry.
+    """
+    registry = Registry.open(uri)
+    state = registry.channel(check_channel(name))
+    if state.generation == 0:
+        known_channel(open_registry(uri), name)
+    return registry, state
 
 
 def answer(value: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from components.contracts import events
@@ -466,7 +467,10 @@ def test_a_wrong_webhook_fails_nothing(
 
 
 def test_every_command_has_help_with_an_example_and_documented_options() -> None:
-    for name, command in index.commands.items():
+    context = click.Context(index)
+    for name in index.list_commands(context):
+        command = index.get_command(context, name)
+        assert command is not None
         assert command.help, name
         assert f"Example: lookalike index {name}" in (command.epilog or ""), name
         for parameter in command.params:
