@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,6 +60,8 @@ class GcsStore:
         self._client = client
         self._prefix = prefix
         self._uri = uri
+        # A follower that reopens its registry must not gather connections.
+        weakref.finalize(self, client.close)
 
     @classmethod
     def open(cls, uri: str) -> GcsStore:
@@ -74,6 +77,9 @@ class GcsStore:
         prefix = prefix.rstrip("/")
         if prefix:
             prefix = check_key(prefix) + "/"
+        # Else the client asks for the bucket itself in a thread, for traces that nobody collects,
+        # with a permission that whoever is on call may lack.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         try:
             client = storage.Client()
         except (auth.DefaultCredentialsError, OSError) as error:

@@ -185,6 +185,7 @@ class Registry:
         why: str,
         verdicts: Sequence[str] = (),
         forced: bool = False,
+        checked: ChannelState | None = None,
     ) -> Move:
         """Moves a channel by one compare-and-swap. Checks no verdicts: `promote_candidate` does.
 
@@ -198,6 +199,8 @@ class Registry:
             why: The reason in words.
             verdicts: Keys of the verdicts that allow it.
             forced: Whether a person overrides the gates; a frozen channel takes only such.
+            checked: A state on which the caller has found `to` fit since it read it, as
+                `plan_rollback` does; spares asking again unless somebody was faster.
 
         Returns:
             The entry in the history.
@@ -225,7 +228,9 @@ class Registry:
                     f"channel {channel}: frozen by {state.frozen.who} since {state.frozen.when} "
                     f"({state.frozen.why}); `lookalike index unfreeze` ends that"
                 )
-            if problem := rollback.unfit(self.store, state, to, whole=False):
+            if state is not checked and (
+                problem := rollback.unfit(self.store, state, to, whole=False)
+            ):
                 raise RefusedError(f"channel {channel}: not moved: {problem}")
             return to
 
@@ -238,6 +243,7 @@ class Registry:
             decide=decide,
             verdicts=tuple(verdicts),
             forced=forced,
+            state=checked,
             backoff=self.backoff,
         )
 
@@ -267,6 +273,7 @@ class Registry:
             kind="rollback",
             who=who,
             why=why,
+            checked=state,
         )
 
     def plan_rollback(self, state: ChannelState, *, to: str = "") -> tuple[str, tuple[str, ...]]:

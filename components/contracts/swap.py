@@ -92,6 +92,7 @@ def add_entry(
     verdicts: tuple[str, ...] = (),
     forced: bool = False,
     subject: str = "",
+    state: ChannelState | None = None,
     backoff: Backoff,
 ) -> Move:
     """Adds one entry to a channel's history, and moves the channel where the entry says.
@@ -107,6 +108,7 @@ def add_entry(
         verdicts: Keys of the verdicts that allow a promotion.
         forced: Whether gates are overridden.
         subject: The version quarantined or released.
+        state: What the caller has just read; spares the first look.
         backoff: How to wait when others are faster or the store is slow.
 
     Returns:
@@ -120,8 +122,9 @@ def add_entry(
     uncertain_since: int | None = None
     unknown = False
     failure: LookalikeError | None = None
-    for _ in backoff.tries():
-        state = read_state(store, name)
+    for number in backoff.tries():
+        if state is None or number > 0:
+            state = read_state(store, name)
         if uncertain_since is not None and (
             found := _find(store, state, identity, uncertain_since)
         ):

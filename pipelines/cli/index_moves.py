@@ -125,7 +125,13 @@ def rollback(
     move = None
     if not dry_run:
         move = opened.move(
-            channel, to=target, expected_from=state.live, kind="rollback", who=who, why=reason
+            channel,
+            to=target,
+            expected_from=state.live,
+            kind="rollback",
+            who=who,
+            why=reason,
+            checked=state,
         )
     verb = "would be" if dry_run else "is"
     words = (

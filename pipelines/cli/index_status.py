@@ -13,7 +13,7 @@ from components.contracts.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
-    known_channel,
+    open_channel,
     open_registry,
     verdict_line,
     with_registry,
@@ -25,8 +25,11 @@ from pipelines.cli.index_options import (
 @click.option("--channel", metavar="NAME", envvar="LOOKALIKE_CHANNEL", help="Only this channel.")
 def status(registry: str, channel: str | None, as_json: bool) -> None:
     """Show what is live on each channel, since when, by whom and why."""
-    opened = open_registry(registry)
-    names = [known_channel(opened, channel).name] if channel else opened.channels()
+    opened = Registry.open(registry)
+    if channel:
+        names = [open_channel(registry, channel)[1].name]
+    elif not (names := opened.channels()):
+        open_registry(registry)
     reports = [_report(opened, name) for name in names]
     if as_json:
         answer({"registry": registry, "channels": reports})

@@ -13,7 +13,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,19 +97,35 @@ class Faults:
     seed: int = 0
 
 
+class _QuietServer(http.server.ThreadingHTTPServer):
+    """Says nothing about clients that were killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, *arguments: object) -> None:
+        """Says nothing."""
+
+
 class FaultyProxy:
     """Passes requests on to a server, and fails some of them; counts what it did."""
 
     def __init__(self, address: str, faults: Faults) -> None:
-        """Starts listening."""
+        """Starts listening.
+
+        Attributes:
+            faults: What goes wrong by chance.
+            script: What happens to the next requests, whatever chance says; `flipped` spoils a
+                byte of the answer.
+            requests: (method, path with query, fate) of everything that came.
+        """
         self.faults = faults
-        self.counts: Counter[str] = Counter()
+        self.script: list[str] = []
+        self.requests: list[tuple[str, str, str]] = []
         self._upstream = urlsplit(address).netloc
         self._dice = random.Random(faults.seed)
         self._lock = threading.Lock()
         self._last_write: dict[str, float] = {}
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -122,10 +137,10 @@ class FaultyProxy:
         self._server.server_close()
 
     def fate(self, method: str, path: str) -> str:
-        """Returns what happens to a request: a status, `lost`, `torn`, `slow` or `passed`."""
+        """Returns what happens to a request: a status, `lost`, `torn`, ... or `passed`."""
         with self._lock:
-            fate = self._throw(method, path)
-            self.counts[fate] += 1
+            fate = self.script.pop(0) if self.script else self._throw(method, path)
+            self.requests.append((method, path, fate))
         return fate
 
     def _throw(self, method: str, path: str) -> str:
@@ -162,6 +177,8 @@ class FaultyProxy:
                 if fate == "lost":
                     self.close_connection = True
                     return
+                if fate == "flipped":
+                    data = data[:-1] + bytes([data[-1] ^ 1])
                 self._answer(status, headers, data, torn=fate == "torn")
 
             def _answer(

