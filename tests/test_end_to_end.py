@@ -16,8 +16,9 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.multiprocess, pytest.mark.serv
 
 DEPARTMENTS = ("seating", "lighting", "leisure", "tableware", "decor", "bathroom")
 SMALL = (
-    "train.width=8", "train.input_size=32", "train.batch_size=32", "train.embedding_dim=32",
-    "transform.stored_size=36",
+    "train.width=16", "train.input_size=32", "train.batch_size=32", "train.embedding_dim=64",
+    "train.learning_rate=0.05", "transform.stored_size=36",
+    "evaluate.min_leaf_hit_at_10=0.1", "evaluate.min_product_recall_at_10=0.05",
 )  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     """One test, because each act begins where the last one ended."""
     workspace = tmp_path / "work"
     registry = workspace / "registry"
-    easy = ("human_eval.tau=0.05", "human_eval.floor=0.01", "train.epochs=2")
+    easy = ("human_eval.tau=0.05", "human_eval.floor=0.005", "train.epochs=14")
 
     code, first, text = run(shop, workspace, *easy)
 

@@ -199,6 +199,8 @@ class GateConfig:
             "slots": 5,
             "guarded_products": 20,
             "gold_pool": 100,
+            # A small shop's census is judged whole; 1000 pairs may be more than it has.
+            "first_look_pairs": 500,
             # 334 queries cannot show a difference of .02; .10 is what they can show.
             "margin": 0.10,
             "anchor_required": False,
