@@ -26,7 +26,10 @@ def render(registry: Registry, a: str, b: str, found: BundleDiff) -> str:
     """
     images = read_items(registry, a) | read_items(registry, b)
     pictures = _Pictures(registry, images)
-    changed = [query for query in found.queries if query.overlap < 1.0][:_MOST]
+    changed = [query for query in found.queries if query.overlap < 1.0]
+    # Those whose photo a bundle has kept come first: without it, nobody can tell better from worse.
+    changed = sorted(changed, key=lambda query: query.image is None and query.kind != "item")
+    changed = changed[:_MOST]
     mean = found.mean_overlap
     body = page.tiles(
         [
@@ -49,8 +52,8 @@ def render(registry: Registry, a: str, b: str, found: BundleDiff) -> str:
         body += _section(query, pictures)
     if pictures.missing:
         body += (
-            f"<p>{pictures.missing} picture(s) could not be read from here: the catalog's images "
-            "are not part of a bundle.</p>"
+            f"<p>{pictures.missing} picture(s) are grey: a bundle keeps a few of the query photos "
+            "and none of the catalog's images, and the catalog's cannot all be read from here.</p>"
         )
     return page.page(f"{a} and {b}", body)
 

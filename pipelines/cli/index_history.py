@@ -44,22 +44,11 @@ def history(registry: str, channel: str, limit: int, everything: bool, as_json: 
     if not shown:
         click.echo(f"{channel}: nothing has happened yet")
         return
-    click.echo(
-        text.table(
-            ("NO", "WHEN (UTC)", "WHAT", "BY", "WHY"),
-            [
-                (
-                    str(move.number),
-                    move.when.removesuffix("Z").replace("T", " ")[:16],
-                    _what(move),
-                    move.who,
-                    move.why,
-                )
-                for move in shown
-            ],
-            right=("NO",),
-        )
-    )
+    digits = len(str(shown[0].number))
+    for move in shown:
+        when = move.when.removesuffix("Z").replace("T", " ")[:16]
+        click.echo(f"{move.number:>{digits}}  {when} UTC  {_what(move)}")
+        click.echo(text.fields([(" " * digits + move.who, move.why)], indent=0))
     if len(shown) < state.moves:
         click.echo(text.styled(f"{state.moves - len(shown)} older: --all shows them", "quiet"))
 
@@ -67,5 +56,5 @@ def history(registry: str, channel: str, limit: int, everything: bool, as_json: 
 def _what(move: Move) -> str:
     if move.kind in ("promote", "rollback"):
         forced = " (FORCED)" if move.forced else ""
-        return f"{move.kind} to {move.to}{forced}"
+        return f"{move.kind} to {text.styled(move.to, 'strong')}{forced}"
     return f"{move.kind} {move.subject}".strip()

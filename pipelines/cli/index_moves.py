@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ def _finish(
     move: Move | None,
     *,
     words: str,
+    reasons: Sequence[str] = (),
     result: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -43,7 +45,7 @@ def _finish(
     if as_json:
         answer({"channel": channel, **result, "event": event})
     else:
-        click.echo(words, err=True)
+        click.echo(text.bullets(words, reasons, wrap=sys.stderr.isatty()), err=True)
         if event is not None and not sys.stdout.isatty():
             click.echo(events.to_line(event))
     if event is not None:
@@ -134,10 +136,11 @@ def rollback(
             checked=state,
         )
     verb = "would be" if dry_run else "is"
-    words = (
-        f"{channel}: {text.styled(target, 'live')} {verb} live again\n  - {state.live} {verb} "
-        f"quarantined; `lookalike index release {state.live}` ends that"
-    ) + "".join(f"\n  - passed over: {reason}" for reason in passed)
+    words = f"{channel}: {text.styled(target, 'live')} {verb} live again"
+    reasons = [
+        f"{state.live} {verb} quarantined; `lookalike index release {state.live}` ends that",
+        *(f"passed over: {reason}" for reason in passed),
+    ]
     result = {
         "outcome": "rolled_back",
         "from": state.live,
@@ -146,7 +149,7 @@ def rollback(
         "dry_run": dry_run,
         "move": None if move is None else move.to_json(),
     }
-    _finish(registry, channel, move, words=words, result=result, as_json=as_json)
+    _finish(registry, channel, move, words=words, reasons=reasons, result=result, as_json=as_json)
 
 
 @click.command(

@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 
 import click
 
+# Columns that the last column of a table gets before it is given up for a stacked one.
+_LAST = 24
 _STYLES = {
     "pass": {"fg": "green"},
     "fail": {"fg": "red", "bold": True},
     "undecided": {"fg": "yellow"},
     "expired": {"fg": "yellow"},
     "live": {"fg": "green", "bold": True},
+    "strong": {"bold": True},
     "alarm": {"fg": "red", "bold": True},
     "quiet": {"dim": True},
 }
@@ -78,7 +81,10 @@ def fields(pairs: Sequence[tuple[str, str]], *, indent: int = 2) -> str:
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
 ) -> str:
-    """Returns a plain table; when it is too wide, the last column is wrapped under itself.
+    """Returns a plain table that keeps within the terminal.
+
+    The last column is wrapped under itself. When that is not enough, the first cell of each row
+    stands on a line of its own, and the others under it.
 
     Args:
         columns: Headings.
@@ -87,15 +93,50 @@ def table(
     """
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
     before = sum(widths[:-1]) + 2 * (len(columns) - 1)
-    last = max(width() - before, 16)
+    stacked = before + min(widths[-1], _LAST) > width() and len(columns) > 1
+    start = 1 if stacked else 0
+    if stacked:
+        before -= widths[0]
+    last = max(width() - before, 1)
     lines: list[str] = []
     for number, row in enumerate([columns, *rows]):
+        if stacked:
+            lines.append(_heading(row[0]) if number == 0 else row[0])
         cells = [
             cell.rjust(size) if name in right else cell.ljust(size)
-            for name, cell, size in zip(columns[:-1], row, widths)
+            for name, cell, size in list(zip(columns[:-1], row, widths))[start:]
         ]
         parts = textwrap.wrap(row[-1], last, break_on_hyphens=False) or [""]
-        line = "  ".join([*cells, parts[0]]).rstrip()
-        lines.append(styled(line, "quiet") if number == 0 else line)
+        line = ("  " * start + "  ".join([*cells, parts[0]])).rstrip()
+        lines.append(_heading(line) if number == 0 else line)
         lines.extend(" " * before + part for part in parts[1:])
     return "\n".join(lines)
+
+
+def bullets(head: str, reasons: Sequence[str], *, wrap: bool) -> str:
+    """Returns a line and the reasons under it.
+
+    Args:
+        head: The line.
+        reasons: One sentence each.
+        wrap: Whether to wrap them to the terminal; never for programs, which read lines.
+    """
+    lines = [head]
+    for reason in reasons:
+        lines.append(
+            textwrap.fill(
+                reason,
+                width(),
+                initial_indent="  - ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+            if wrap
+            else f"  - {reason}"
+        )
+    return "\n".join(lines)
+
+
+def _heading(line: str) -> str:
+    return styled(line, "quiet")

@@ -14,9 +14,13 @@ from typing import Any
 
 import click
 import pytest
+from PIL import Image
 
 from components.contracts import events
+from components.contracts.bundle import list_files
+from components.contracts.files import read_json, write_json, write_json_lines
 from components.contracts.registry import Registry
+from components.contracts.verdict import Check
 from pipelines.cli import index_text as text
 from pipelines.cli.index_commands import index
 from pipelines.cli.main import main
@@ -480,11 +484,21 @@ def test_every_command_has_help_with_an_example_and_documented_options() -> None
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_lines_keep_within_the_terminal(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, columns: int
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, make_bundle: Make, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
+    name = "20261122-185147-846c8d2b"
+    desk.registry.publish_bundle(make_bundle(desk.root / "built", name))
+    desk.registry.move("prod", to=name, who="bob@a-long-host-name", why="x " * 40, forced=True)
     desk.registry.quarantine("prod", "v3", who="bob@a-long-host-name", why="because " * 40)
-    for arguments in (("status",), ("list",), ("history", "--channel", "prod"), ("show", "v2")):
+    for arguments in (
+        ("status",),
+        ("list",),
+        ("history", "--channel", "prod"),
+        ("show", "v2"),
+        ("diff", "v1", name),
+        ("gc",),
+    ):
         out = desk.run(*arguments).out
         assert max(map(len, out.splitlines())) <= columns
 
@@ -537,3 +551,101 @@ def test_shell_completion_offers_the_commands(desk: Desk) -> None:
     complete = BashComplete(index, {}, "index", "_INDEX_COMPLETE")
     offered = {item.value for item in complete.get_completions([], "r")}
     assert offered == {"rollback", "release"}
+
+
+def test_a_table_that_is_too_wide_stacks_its_first_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    wide = text.table(("NAME", "A", "B"), [("n" * 30, "1" * 10, "some words here")])
+    assert [line.rstrip() for line in click.unstyle(wide).splitlines()] == [
+        "NAME",
+        "  A           B",
+        "n" * 30,
+        "  1111111111  some words here",
+    ]
+    narrow = text.table(("NAME", "A"), [("n", "1")])
+    assert click.unstyle(narrow).splitlines() == ["NAME  A", "n     1"]
+
+
+# What differs between two bundles
+
+
+@pytest.fixture
+def two(desk: Desk, make_bundle: Make) -> Desk:
+    """The desk with `a` and `b`, which were asked two golden queries in common."""
+    for version, items, answers in (
+        ("a", "wxyz", {"q1": ["w", "x", "y", "z"], "q2": ["w", "x"], "only-a": ["w"]}),
+        ("b", "xyzv", {"q1": ["v", "x", "y", "z"], "q2": ["w", "x"], "only-b": ["w"]}),
+    ):
+        built = make_bundle(desk.root / "built", version, items=tuple(items))
+        (built / "manifest.json").unlink()
+        image = "golden/images/000.png"
+        records = [
+            {"query_id": name, "kind": "shopper", "image": image if name == "q1" else "",
+             "item_ids": ids, "product_ids": ids, "scores": [0.5] * len(ids)}
+            for name, ids in answers.items()
+        ]  # fmt: skip
+        write_json(built / "golden" / "answers.json", {"k": 10, "queries": records})
+        (built / "golden" / "images").mkdir()
+        Image.new("RGB", (16, 16), "red").save(built / image)
+        write_json_lines(
+            built / "items.jsonl",
+            [{"item_id": item, "image": str(built / image)} for item in items],
+        )
+        manifest = read_json(desk.root / "built" / "v1" / "manifest.json")
+        files = {path: vars(entry) for path, entry in list_files(built).items()}
+        changes = {"version": version, "files": files, "parameters": {"epochs": len(answers["q2"])}}
+        changes["metrics"] = {"recall_at_10": 0.9 if version == "a" else 0.95}
+        write_json(built / "manifest.json", manifest | changes)
+        desk.registry.publish_bundle(built)
+    return desk
+
+
+def test_diff_by_hand(two: Desk) -> None:
+    found = two.run("diff", "a", "b", "--json").json
+    assert found["items"] == {"a": 4, "b": 4, "added": ["v"], "removed": ["w"]}
+    # q1 keeps x, y and z of four; q2 keeps both: (3/4 + 1) / 2.
+    assert found["overlap_at_10"] == pytest.approx(0.875)
+    assert [(query["query_id"], query["overlap"]) for query in found["queries"]] == [
+        ("q1", 0.75),
+        ("q2", 1.0),
+    ]
+    assert found["parameters"] == []
+    assert found["figures"][0] == {
+        "name": "build: recall_at_10",
+        "before": [0.9, None, None],
+        "after": [0.95, None, None],
+    }
+    answer = two.run("diff", "a", "b")
+    assert "overlap@10 is 88% over 2 shared queries; 1 have the same items" in answer.out
+    assert "+0.05" in answer.out
+    assert "1 added (v), 1 removed (w)" in answer.out
+
+
+def test_diff_shows_the_bounds_of_verdicts(two: Desk, make_verdict: Make) -> None:
+    check = Check("leaf_hit", "pass", "fine", observed=0.6, lower=0.55, upper=0.65)
+    digest = two.registry.manifest("b")[1]
+    two.registry.write_verdict(make_verdict("offline", "b", digest, checks=(check,)))
+    figures = {row["name"]: row for row in two.run("diff", "a", "b", "--json").json["figures"]}
+    assert figures["offline: leaf_hit"]["after"] == [0.6, 0.55, 0.65]
+    assert figures["offline: leaf_hit"]["before"] == [None, None, None]
+    assert "0.6 [0.55, 0.65]" in two.run("diff", "a", "b").out
+
+
+def test_diff_page_shows_results_side_by_side(two: Desk) -> None:
+    page = two.root / "diff.html"
+    assert two.run("diff", "a", "b", "--html", str(page)).code == 0
+    html = page.read_text()
+    assert "q1: 75% in common" in html
+    assert "q2" not in html
+    # The query, four results in A and four in B, all with pictures; w and v are framed.
+    assert html.count("data:image/jpeg") == 9
+    assert html.count('class="bad"') == 1
+    assert html.count('class="good"') == 1
+
+
+def test_diff_of_damaged_bundles_is_one_line(two: Desk) -> None:
+    two.registry.store.write("bundles/a/golden/answers.json", b"{")
+    answer = two.run("diff", "a", "b")
+    assert answer.code == 1
+    assert "bundles/a/golden/answers.json: cannot be read" in answer.err
+    assert answer.err.count("\n") == 1
