@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from components.contracts import publish, swap
+from components.contracts import claims, publish, swap
 from components.contracts.backoff import Backoff, write_once
 from components.contracts.bundle import MANIFEST_FILE, check_version
 from components.contracts.channel import ChannelState
@@ -105,7 +105,7 @@ def plan(store: ObjectStore, *, keep: int, older_than_s: float, now: float | Non
         size = sum(info.size for info in infos)
         if version not in published:
             age = now - max(info.updated for info in infos)
-            if publish.claim_is_dead(store, version, now - age, now=now):
+            if claims.claim_is_dead(store, version, now - age, now=now):
                 doomed.append(Doomed(version, "unfinished", len(infos), size, age))
             else:
                 kept[version] = "is being uploaded"
@@ -136,7 +136,7 @@ def sweep(store: ObjectStore, doomed: Sequence[Doomed], backoff: Backoff) -> lis
     removed = [one for one in doomed if one.version not in referred and _remove(store, one)]
     _pardon(store, referred)
     _forget_claims(store)
-    store.sweep_temporary(publish.CLAIM_SECONDS)
+    store.sweep_temporary(claims.CLAIM_SECONDS)
     return removed
 
 
@@ -144,8 +144,8 @@ def _remove(store: ObjectStore, one: Doomed) -> bool:
     """Removes a condemned version, unless somebody is uploading it; the manifest goes first."""
     version = one.version
     try:
-        claim = publish.take_claim(store, version, publish.REMOVAL)
-    except publish.ClaimedError:
+        claim = claims.take_claim(store, version, claims.REMOVAL)
+    except claims.ClaimedError:
         store.delete(publish.condemned_key(version))
         return False
     manifest = publish.bundle_key(version)
@@ -159,7 +159,7 @@ def _remove(store: ObjectStore, one: Doomed) -> bool:
             store.delete(info.key)
         removed = True
     store.delete(publish.condemned_key(version))
-    publish.release_claim(store, version, claim)
+    claims.release_claim(store, version, claim)
     return removed
 
 
@@ -180,7 +180,7 @@ def _forget_claims(store: ObjectStore) -> None:
     for info in list(store.list("claims/")):
         version = info.key.removeprefix("claims/").removesuffix(".json")
         try:
-            dead = publish.claim_is_dead(store, version, info.updated, now=time.time())
+            dead = claims.claim_is_dead(store, version, info.updated, now=time.time())
         except InputError:
             continue
         prefix = f"bundles/{version}/"

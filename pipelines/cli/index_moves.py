@@ -99,8 +99,15 @@ def promote(
         words = f"{channel}: {version} is live already; nothing was changed"
     else:
         words = text.styled(f"{channel}: refused; {before} stays live", "alarm")
-    words += "".join(f"\n  - {reason}" for reason in outcome.reasons)
-    _finish(registry, channel, outcome.move, words=words, result=outcome.to_json(), as_json=as_json)
+    _finish(
+        registry,
+        channel,
+        outcome.move,
+        words=words,
+        reasons=outcome.reasons,
+        result=outcome.to_json(),
+        as_json=as_json,
+    )
     if outcome.outcome == "refused":
         raise SystemExit(1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import publish, swap, sweep
+from components.contracts import claims, swap, sweep
 from components.contracts.backoff import Backoff
 from components.contracts.channel import ChannelError
 from components.contracts.errors import LookalikeError
@@ -176,7 +176,7 @@ def test_dead_uploads_go_and_living_ones_stay(registry: Registry) -> None:
     )
     assert doomed(registry, older=DAY) == ["dead"]
     # Without a claim, nobody knows; an hour of silence is taken for death.
-    assert doomed(registry, older=DAY, later=publish.CLAIM_SECONDS + 60) == ["dead", "silent"]
+    assert doomed(registry, older=DAY, later=claims.CLAIM_SECONDS + 60) == ["dead", "silent"]
     plan = sweep.plan(registry.store, keep=0, older_than_s=DAY)
     sweep.sweep(registry.store, plan.doomed, QUICK)
     folders = {info.key.split("/")[1] for info in registry.store.list("bundles/")}
@@ -197,6 +197,6 @@ def test_leftovers_of_killed_writers_go(tmp_path: Path) -> None:
     left.write_bytes(b"half")
     sweep.sweep(registry.store, (), QUICK)
     assert left.exists()
-    os.utime(left, (time.time() - 2 * publish.CLAIM_SECONDS,) * 2)
+    os.utime(left, (time.time() - 2 * claims.CLAIM_SECONDS,) * 2)
     sweep.sweep(registry.store, (), QUICK)
     assert not left.exists()
