@@ -50,7 +50,7 @@ def test_processes_lose_no_increment(tmp_path: Path) -> None:
 def test_a_reader_sees_whole_objects_while_a_writer_is_killed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.write("k", b"0" * 200_000)
-    for _ in range(5):
+    for _ in range(3):
         worker = _SPAWN.Process(target=_write_for_ever, args=(str(tmp_path),))
         before = store.stat("k").generation
         worker.start()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -336,3 +338,32 @@ def test_an_unreadable_policy_is_no_policy_at_all(empty: Registry, content: byte
     empty.store.write("policies/demo.json", content)
     with pytest.raises(LookalikeError, match="takes nothing"):
         empty.policy("demo")
+
+
+def test_clocks_that_go_back_do_not_reorder_history(
+    empty: Registry, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(published, empty.uri)
+    years = iter(("2031", "2019", "2025", "2001"))
+
+    class Skewed(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime(int(next(years)), 1, 1, tzinfo=UTC)
+
+    monkeypatch.setattr(swap, "datetime", Skewed)
+    for version in ("v1", "v2", "v3"):
+        promote(empty, version)
+    assert empty.rollback("prod", who="a", why="b").to == "v2"
+    history = list(empty.history("prod"))
+    assert [move.to for move in history] == ["v2", "v3", "v2", "v1"]
+    assert [move.when[:4] for move in history] == ["2001", "2025", "2019", "2031"]
+
+
+def test_rollback_asks_no_policy_for_ages(
+    empty: Registry, tmp_path: Path, make_bundle: Make
+) -> None:
+    for version, created in (("old", "2001-01-01T00:00:00+00:00"), ("new", "")):
+        empty.publish_bundle(make_bundle(tmp_path, version, created=created))
+        promote(empty, version)
+    assert empty.rollback("prod", who="a", why="b").to == "old"
