@@ -16,8 +16,8 @@ from components.contracts.catalog import TAXONOMY_FILE
 from components.contracts.encoder import read_encoder
 from components.contracts.errors import InputError
 from components.contracts.files import sha256_file
-from components.contracts.retrieval import BundleIndex
 from components.contracts.taxonomy import Taxonomy
+from components.search.retrieval import BundleIndex
 from serving import golden
 from serving.encoder import Encode, Encoder, import_tensorflow
 from serving.engine import LoadedBundle

@@ -15,7 +15,7 @@ import numpy as np
 from components.contracts.encoder import SAVED_MODEL_DIRECTORY
 from components.contracts.errors import InputError
 from components.contracts.images import BadImageError
-from components.contracts.searcher import Vectors, unit_rows
+from components.search.searcher import Vectors, unit_rows
 
 Encode = Callable[[Sequence[bytes]], Vectors]
 SAVED_MODEL = f"encoder/{SAVED_MODEL_DIRECTORY}"

@@ -16,9 +16,9 @@ import numpy as np
 from components.contracts.bundle import Manifest
 from components.contracts.catalog import Item
 from components.contracts.images import ImageLimits, admit, probe
-from components.contracts.retrieval import BundleIndex
-from components.contracts.searcher import Vectors
 from components.contracts.taxonomy import Taxonomy
+from components.search.retrieval import BundleIndex
+from components.search.searcher import Vectors
 from serving.encoder import Encode
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from components.contracts.errors import InputError
 from components.contracts.files import read_json
 from components.contracts.images import BadImageError, admit
-from components.contracts.retrieval import BundleIndex, Hits
-from components.contracts.searcher import Vectors
+from components.search.retrieval import BundleIndex, Hits
+from components.search.searcher import Vectors
 from serving.encoder import Encode
 
 QUERIES_FILE = "golden/queries.npy"

@@ -9,7 +9,7 @@ from pathlib import Path
 from components.contracts.bundle import read_manifest
 from components.contracts.errors import LookalikeError
 from components.contracts.files import sha256_bytes
-from components.contracts.registry import Registry
+from components.registry.registry import Registry
 
 KEPT_BUNDLES = 4
 """How many bundles of a registry stay in the cache: a rollback finds the last ones there."""

@@ -10,8 +10,8 @@ from components.catalog.check import check_catalog
 from components.catalog.config import CatalogConfig
 from components.contracts.catalog import ITEMS_FILE, TAXONOMY_FILE, read_items
 from components.contracts.files import read_json_lines
-from components.contracts.registry import Registry
 from components.contracts.taxonomy import Taxonomy
+from components.registry.registry import Registry
 
 NO_INCUMBENT = "none"
 LIVE = "live"

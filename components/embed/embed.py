@@ -26,11 +26,11 @@ from components.contracts.encoder import SAVED_MODEL_DIRECTORY, EncoderCard, rea
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import fresh_directory, write_json
 from components.contracts.progress import Progress
-from components.contracts.searcher import VECTORS_FILE, load_vectors
 from components.embed import pipeline
 from components.embed.config import EmbedConfig
 from components.embed.model import EncoderHandler
 from components.embed.pipeline import Plan, Work
+from components.search.searcher import VECTORS_FILE, load_vectors
 
 DEAD_LETTERS_FILE = "dead_letters.jsonl"
 SUMMARY_FILE = "summary.json"

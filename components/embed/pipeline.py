@@ -19,9 +19,9 @@ from components.contracts.catalog import Reject
 from components.contracts.embeddings import to_table
 from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits, admit, read_image
-from components.contracts.searcher import unit_rows
 from components.embed.config import EmbedConfig
 from components.embed.model import NO_VECTOR, EncoderHandler
+from components.search.searcher import unit_rows
 
 _DEAD = "dead"
 # (output, id, image, content hash): plain strings pass between Beam's stages fastest.

@@ -6,9 +6,9 @@ import logging
 import tempfile
 from pathlib import Path
 
-from components.contracts.registry import Registry
 from components.embed.config import EmbedConfig
 from components.embed.embed import embed_catalog
+from components.registry.registry import Registry
 
 
 def run(

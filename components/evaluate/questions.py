@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from components.contracts.catalog import Item, Query
 from components.contracts.embeddings import Vectors
-from components.contracts.retrieval import BundleIndex, Hits
 from components.evaluate import metrics
 from components.evaluate.relevance import LEVELS, Ideal, Relevance
+from components.search.retrieval import BundleIndex, Hits
 
 Kind = Literal["shopper", "item"]
 PerQuery = dict[str, npt.NDArray[np.float64]]

@@ -11,10 +11,10 @@ import numpy as np
 
 from components.contracts import page
 from components.contracts.images import BadImageError, admit, read_image
-from components.contracts.retrieval import Hits
 from components.contracts.verdict import Verdict, to_html
 from components.evaluate.questions import Asked
 from components.evaluate.study import Part, Study
+from components.search.retrieval import Hits
 
 _SHOWN = {
     "leaf_hit_at_10": "a right type in the first 10",

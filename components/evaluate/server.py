@@ -23,9 +23,9 @@ import numpy as np
 
 from components.contracts.bundle import MANIFEST_FILE, read_manifest
 from components.contracts.files import read_json, sha256_file
-from components.contracts.retrieval import BundleIndex
 from components.contracts.verdict import Check, Status
 from components.evaluate.config import EvaluateConfig
+from components.search.retrieval import BundleIndex
 
 _GOLDEN_ANSWERS = "golden/answers.json"
 # Batches and processors add sums up in another order: cosines move by about 1e-6; decoders of

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 from components.contracts.files import write_atomically
-from components.contracts.registry import Registry
 from components.contracts.verdict import to_markdown, to_metrics
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import evaluate_candidate
+from components.registry.registry import Registry
 
 
 def run(

@@ -21,7 +21,6 @@ from components.contracts.catalog import (
 from components.contracts.embeddings import Vectors
 from components.contracts.encoder import read_encoder, read_trained_products
 from components.contracts.errors import InputError
-from components.contracts.retrieval import BundleIndex, recall_of
 from components.contracts.taxonomy import Taxonomy
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.questions import (
@@ -34,6 +33,7 @@ from components.evaluate.questions import (
     shopper_questions,
 )
 from components.evaluate.relevance import Relevance
+from components.search.retrieval import BundleIndex, recall_of
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.contracts.channel import check_channel
 from components.contracts.files import sha256_file
 from components.contracts.images import local_path
-from components.contracts.object_store import ObjectStore, open_store
+from components.registry.channel import check_channel
+from components.registry.object_store import ObjectStore, open_store
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 from components.contracts import page
 from components.contracts.errors import InputError
 from components.contracts.files import write_atomically, write_json
-from components.contracts.registry import Registry
 from components.contracts.verdict import Check, Verdict, to_html, to_markdown
 from components.human_eval.campaign_files import campaign_folder
 from components.human_eval.config import GateConfig
 from components.human_eval.judge import judge_candidate
+from components.registry.registry import Registry
 
 WRITER = "human_eval"
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from components.contracts import embeddings as embedding_files
-from components.contracts import searcher as search
 from components.contracts.bundle import FileEntry, Manifest, list_files, write_manifest
 from components.contracts.catalog import (
     ITEMS_FILE,
@@ -34,12 +33,13 @@ from components.contracts.files import (
     write_atomically,
     write_json,
 )
-from components.contracts.retrieval import ITEM_IDS_FILE, BundleIndex
-from components.contracts.searcher import check_vectors
 from components.index.config import IndexConfig
 from components.index.golden import write_golden
 from components.index.report import render
 from components.index.tune import Tuned, tune
+from components.search import searcher as search
+from components.search.retrieval import ITEM_IDS_FILE, BundleIndex
+from components.search.searcher import check_vectors
 
 MODES = ("scratch", "warm", "reuse")
 CURVE_FILE = "index/curve.json"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from components.contracts.errors import InputError
-from components.contracts.searcher import Backend
+from components.search.searcher import Backend
 
 AUTO = "auto"
 

@@ -11,8 +11,8 @@ import numpy as np
 from components.contracts.catalog import Item, Query
 from components.contracts.files import sha256_bytes, write_atomically, write_json
 from components.contracts.images import BadImageError, probe, read_image
-from components.contracts.retrieval import BundleIndex
-from components.contracts.searcher import Vectors
+from components.search.retrieval import BundleIndex
+from components.search.searcher import Vectors
 
 ANSWERS_FILE = "golden/answers.json"
 QUERIES_FILE = "golden/queries.npy"

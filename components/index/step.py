@@ -7,9 +7,9 @@ from pathlib import Path
 from components.contracts.bundle import MANIFEST_FILE
 from components.contracts.container_images import VERSION
 from components.contracts.files import sha256_file
-from components.contracts.registry import Registry
 from components.index.build import build_index
 from components.index.config import IndexConfig
+from components.registry.registry import Registry
 
 
 def run(

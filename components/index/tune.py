@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from components.contracts import searcher as search
 from components.contracts.catalog import Item
 from components.contracts.progress import Progress
-from components.contracts.retrieval import BundleIndex, Hits, recall_of
-from components.contracts.searcher import ExactSearcher, IndexParameters, Searcher, Vectors
 from components.index.config import AUTO, IndexConfig
+from components.search import searcher as search
+from components.search.retrieval import BundleIndex, Hits, recall_of
+from components.search.searcher import ExactSearcher, IndexParameters, Searcher, Vectors
 
 # One-sided 95% normal quantile.
 _Z = 1.6449
@@ -207,7 +207,7 @@ def _variants(searcher: Searcher, k: int) -> list[Searcher]:
     parameters = searcher.parameters
     if parameters.backend == "brute_force":
         return [searcher]
-    from components.contracts.scann_backend import ScannSearcher  # noqa: PLC0415
+    from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
 
     assert isinstance(searcher, ScannSearcher)
     items = searcher.shape[0]

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from components.contracts import publish
 from components.contracts.bundle import Manifest
-from components.contracts.channel import ChannelState, Move, check_channel, check_text
 from components.contracts.errors import LookalikeError
-from components.contracts.policy import Policy
-from components.contracts.registry import ConflictError, RefusedError, Registry
-from components.contracts.verdict_log import Stored
+from components.registry import publish
+from components.registry.channel import ChannelState, Move, check_channel, check_text
+from components.registry.policy import Policy
+from components.registry.registry import ConflictError, RefusedError, Registry
+from components.registry.verdict_log import Stored
 
 Outcome = Literal["promoted", "refused", "unchanged"]
 

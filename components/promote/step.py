@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from components.contracts import events
 from components.contracts.files import write_atomically, write_json
 from components.promote.promote import promote_candidate
+from components.registry import events
 
 WHO = "pipeline"
 

@@ -61,7 +61,7 @@ def chart(title: str, curves: Mapping[str, Curve]) -> str:
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
             f'<text x="{_WIDTH - _MARGIN}" y="{18 + 15 * number}" fill="{colour}" '
             f'text-anchor="end" paint-order="stroke" stroke="var(--bg)" stroke-width="4">'
-            f'{html.escape(name)} {curve[-1][1]:.3g}</text>'
+            f"{html.escape(name)} {curve[-1][1]:.3g}</text>"
         )
     base = _HEIGHT - _MARGIN
     axis = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts.catalog import TAXONOMY_FILE
-from components.contracts.registry import Registry
+from components.registry.registry import Registry
 from components.train.config import TrainConfig
 from components.train.train import train_encoder
 

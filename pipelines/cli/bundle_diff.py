@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from components.contracts import publish
 from components.contracts.bundle import Manifest
 from components.contracts.errors import LookalikeError
-from components.contracts.object_store import ObjectNotFoundError
-from components.contracts.registry import Registry
 from components.contracts.verdict import Check
+from components.registry import publish
+from components.registry.object_store import ObjectNotFoundError
+from components.registry.registry import Registry
 
 _CUTOFF = 10
 

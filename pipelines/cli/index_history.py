@@ -6,8 +6,8 @@ from itertools import islice
 
 import click
 
-from components.contracts import history as sealed_history
-from components.contracts.channel import Move
+from components.registry import history as sealed_history
+from components.registry.channel import Move
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from components.contracts import events
-from components.contracts.channel import Move, check_text
-from components.contracts.registry import Registry
 from components.promote.promote import promote_candidate
+from components.registry import events
+from components.registry.channel import Move, check_text
+from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from components.contracts.channel import ChannelState, check_channel
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.registry import Registry
-from components.contracts.verdict_log import Stored
+from components.registry.channel import ChannelState, check_channel
+from components.registry.registry import Registry
+from components.registry.verdict_log import Stored
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

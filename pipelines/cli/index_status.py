@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from components.contracts import history
-from components.contracts.channel import ChannelState, Move
 from components.contracts.errors import LookalikeError
-from components.contracts.registry import Registry
+from components.registry import history
+from components.registry.channel import ChannelState, Move
+from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,

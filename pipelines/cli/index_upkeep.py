@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from components.contracts import sweep
-from components.contracts.channel import check_channel
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.policy import Policy
-from components.contracts.registry import Registry
+from components.registry import sweep
+from components.registry.channel import check_channel
+from components.registry.policy import Policy
+from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,

@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from components.contracts import verdict as verdicts
-from components.contracts.channel import ChannelState
 from components.contracts.errors import LookalikeError
-from components.contracts.registry import Registry
+from components.registry.channel import ChannelState
+from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,

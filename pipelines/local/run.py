@@ -21,8 +21,8 @@ from components.contracts.files import (
     write_atomically,
     write_json,
 )
-from components.contracts.policy import Policy
-from components.contracts.registry import Registry
+from components.registry.policy import Policy
+from components.registry.registry import Registry
 from pipelines.compiled import VISUAL_SEARCH, check_fresh, settable
 from pipelines.local.ir import Parameter, Pipeline, Scalar, read_pipeline
 from pipelines.local.runner import Run, run_pipeline

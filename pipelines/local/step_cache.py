@@ -55,8 +55,9 @@ class StepResult:
 
 @cache
 def code_digest(step: str) -> str:
-    """Returns a digest of the code that runs in a step: its folder and the contracts below it."""
-    folders = [_CODE_ROOT / "components" / step, _CODE_ROOT / "components" / "contracts"]
+    """Returns a digest of the code of a step: its folder and what lies below the steps."""
+    below = ("contracts", "registry", "search")
+    folders = [_CODE_ROOT / "components" / name for name in (step, *below)]
     if step == "evaluate":
         # The step asks the real server, so the server's code is part of what it measures.
         folders.append(_CODE_ROOT / "serving")

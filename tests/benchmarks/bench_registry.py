@@ -24,10 +24,10 @@ from pathlib import Path
 from fake_gcs import fake_gcs_server, make_bucket
 from registry_stress import bundle
 
-from components.contracts import history
-from components.contracts.channel import ChannelState, Move
-from components.contracts.object_store import ObjectStore, open_store
-from components.contracts.registry import Registry
+from components.registry import history
+from components.registry.channel import ChannelState, Move
+from components.registry.object_store import ObjectStore, open_store
+from components.registry.registry import Registry
 
 _COMMAND = (sys.executable, "-m", "pipelines.cli.main", "index")
 

@@ -33,14 +33,14 @@ from typing import Any
 
 from fake_gcs import Faults, FaultyProxy, fake_gcs_server, make_bucket
 
-from components.contracts import sweep
-from components.contracts.backoff import Backoff
 from components.contracts.bundle import Manifest, list_files, write_manifest
-from components.contracts.channel import Move
 from components.contracts.errors import LookalikeError
 from components.contracts.files import write_atomically, write_json, write_json_lines
-from components.contracts.object_store import OutcomeUnknownError, open_store
-from components.contracts.registry import Registry
+from components.registry import sweep
+from components.registry.backoff import Backoff
+from components.registry.channel import Move
+from components.registry.object_store import OutcomeUnknownError, open_store
+from components.registry.registry import Registry
 
 CHANNEL = "prod"
 VERSIONS = tuple(f"v{number}" for number in range(1, 7))

@@ -16,11 +16,11 @@ import click
 import pytest
 from PIL import Image
 
-from components.contracts import events
 from components.contracts.bundle import list_files
 from components.contracts.files import read_json, write_json, write_json_lines
-from components.contracts.registry import Registry
 from components.contracts.verdict import Check
+from components.registry import events
+from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_commands import index
 from pipelines.cli.main import main

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from components.contracts.registry import Registry
+from components.registry.registry import Registry
 from pipelines.cli.main import main
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")

@@ -16,9 +16,9 @@ from PIL import Image
 from components.contracts.bundle import Manifest, list_files, write_manifest
 from components.contracts.catalog import Item, write_items
 from components.contracts.files import sha256_bytes, sha256_file, write_json
-from components.contracts.retrieval import BundleIndex
-from components.contracts.searcher import ExactSearcher, save
 from components.contracts.taxonomy import Taxonomy
+from components.search.retrieval import BundleIndex
+from components.search.searcher import ExactSearcher, save
 from serving.engine import LoadedBundle
 
 TAXONOMY = (

@@ -6,7 +6,7 @@ import pytest
 
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
-from components.contracts.retrieval import BundleIndex
+from components.search.retrieval import BundleIndex
 from serving import golden
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.contracts.registry import Registry
+from components.registry.registry import Registry
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 MIB = 1024 * 1024

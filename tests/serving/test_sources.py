@@ -6,7 +6,7 @@ import pytest
 
 from components.contracts.bundle import verify
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.registry import Registry
+from components.registry.registry import Registry
 from serving.sources import KEPT_BUNDLES, ChannelSource, DirectorySource
 
 

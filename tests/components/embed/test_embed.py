@@ -8,14 +8,14 @@ import tensorflow as tf
 from PIL import Image
 
 from components.contracts import embeddings as embedding_files
-from components.contracts import searcher as search
 from components.contracts.catalog import Item, Query, read_rejects, write_items, write_queries
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import read_json, write_json
-from components.contracts.searcher import ExactSearcher
 from components.embed.config import EmbedConfig
 from components.embed.embed import embed_catalog
 from components.embed.model import NO_VECTOR, EncoderHandler
+from components.search import searcher as search
+from components.search.searcher import ExactSearcher
 
 CONFIG = EmbedConfig(batch_size=4, max_reject_share=0.5)
 

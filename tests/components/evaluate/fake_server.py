@@ -10,7 +10,7 @@ import urllib.parse
 from pathlib import Path
 
 from components.contracts.files import read_json, sha256_bytes, sha256_file, write_json
-from components.contracts.retrieval import BundleIndex
+from components.search.retrieval import BundleIndex
 
 MODE = os.environ.get("MODE", "")
 

@@ -163,7 +163,7 @@ def test_too_little_of_the_catalog_indexed_fails(world):
 
 
 def test_an_index_that_misses_neighbours_fails(world, monkeypatch):
-    from components.contracts.searcher import ExactSearcher
+    from components.search.searcher import ExactSearcher
 
     embeddings, bundle = world.bundle()
     original = ExactSearcher.search
@@ -174,7 +174,7 @@ def test_an_index_that_misses_neighbours_fails(world, monkeypatch):
         indices, scores = original(self, vectors, k + 4)
         return indices[:, 4:], scores[:, 4:]
 
-    from components.contracts.retrieval import BundleIndex
+    from components.search.retrieval import BundleIndex
 
     plain = BundleIndex.exact
 

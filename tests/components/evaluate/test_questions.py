@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from components.contracts.catalog import Item, Query
-from components.contracts.retrieval import BundleIndex
-from components.contracts.searcher import ExactSearcher
 from components.contracts.taxonomy import Taxonomy
 from components.evaluate.questions import (
     ask,
@@ -16,6 +14,8 @@ from components.evaluate.questions import (
     shopper_questions,
 )
 from components.evaluate.relevance import Relevance
+from components.search.retrieval import BundleIndex
+from components.search.searcher import ExactSearcher
 
 RELEVANCE = Relevance(
     Taxonomy.parse(

@@ -12,10 +12,10 @@ from components.contracts.catalog import Item, Query, read_items, write_items, w
 from components.contracts.embeddings import to_table
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
-from components.contracts.retrieval import BundleIndex
 from components.index import build as build_module
 from components.index.build import build_index
 from components.index.config import IndexConfig
+from components.search.retrieval import BundleIndex
 
 DIM = 8
 CONFIG = IndexConfig(tuning_queries=40, latency_queries=5, golden_queries=4, golden_images=2)

@@ -3,7 +3,6 @@ import pytest
 from scipy import stats
 
 from components.contracts.catalog import Item
-from components.contracts.searcher import ExactSearcher
 from components.index.config import IndexConfig
 from components.index.tune import (
     held_out_queries,
@@ -11,6 +10,7 @@ from components.index.tune import (
     recall_lower_bound,
     tune,
 )
+from components.search.searcher import ExactSearcher
 
 
 def unit(rows, dim=16, seed=0):

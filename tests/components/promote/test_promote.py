@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.policy import Policy
-from components.contracts.registry import Registry
 from components.promote.promote import PromotionOutcome, item_churn, promote_candidate
+from components.registry.policy import Policy
+from components.registry.registry import Registry
 
 Make = Callable[..., Any]
 

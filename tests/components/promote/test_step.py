@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from components.contracts import events
-from components.contracts.registry import Registry
 from components.promote.step import run
+from components.registry import events
+from components.registry.registry import Registry
 
 Make = Callable[..., Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.searcher import (
+from components.search.searcher import (
     IndexParameters,
     Indices,
     Vectors,
@@ -59,7 +59,7 @@ class ScannSearcher:
 
     @classmethod
     def build(cls, vectors: Vectors, parameters: IndexParameters) -> ScannSearcher:
-        """Trains and builds; the caller (`components.contracts.searcher.build`) has checked."""
+        """Trains and builds; the caller (`components.search.searcher.build`) has checked."""
         scann = _import_scann()
         builder = scann.builder(np.ascontiguousarray(vectors), parameters.reorder, "dot_product")
         sample = min(len(vectors), parameters.training_sample)
@@ -144,7 +144,7 @@ class ScannSearcher:
         return ScannSearcher(self._native, parameters, shape=self._shape)
 
     def search(self, vectors: Vectors, k: int) -> tuple[Indices, Vectors]:
-        """See `components.contracts.searcher.Searcher.search`."""
+        """See `components.search.searcher.Searcher.search`."""
         check_queries(vectors, dim=self._shape[1], k=k)
         found = min(k, self._shape[0])
         indices, scores = self._search(

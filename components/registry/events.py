@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.contracts.channel import Move
+from components.registry.channel import Move
 
 URL_VARIABLE = "LOOKALIKE_WEBHOOK_URL"
 KEY_VARIABLE = "LOOKALIKE_WEBHOOK_KEY_FILE"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from components.contracts.object_store import ObjectStore, open_store
+from components.registry.object_store import ObjectStore, open_store
 
 
 @pytest.fixture(scope="session")

@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.contracts import history, publish, rollback, swap, verdict_log
-from components.contracts.backoff import Backoff, write_once
 from components.contracts.bundle import Manifest, check_version
-from components.contracts.channel import ChannelState, Move, check_channel, check_text
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.object_store import (
+from components.contracts.verdict import Verdict
+from components.registry import history, publish, rollback, swap, verdict_log
+from components.registry.backoff import Backoff, write_once
+from components.registry.channel import ChannelState, Move, check_channel, check_text
+from components.registry.object_store import (
     ObjectNotFoundError,
     ObjectStore,
     open_store,
 )
-from components.contracts.policy import Policy, parse_policy
-from components.contracts.swap import ConflictError, RefusedError
-from components.contracts.verdict import Verdict
-from components.contracts.verdict_log import Stored
+from components.registry.policy import Policy, parse_policy
+from components.registry.swap import ConflictError, RefusedError
+from components.registry.verdict_log import Stored
 
 __all__ = ["ConflictError", "RefusedError", "Registry"]
 

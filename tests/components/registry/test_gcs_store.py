@@ -9,9 +9,9 @@ import google.auth
 import pytest
 from google.auth.exceptions import DefaultCredentialsError
 
-from components.contracts import gcs_store
-from components.contracts.backoff import Backoff
-from components.contracts.object_store import (
+from components.registry import gcs_store
+from components.registry.backoff import Backoff
+from components.registry.object_store import (
     ABSENT,
     ObjectNotFoundError,
     ObjectStore,
@@ -21,7 +21,7 @@ from components.contracts.object_store import (
     RateLimitedError,
     open_store,
 )
-from components.contracts.registry import Registry
+from components.registry.registry import Registry
 
 pytestmark = [
     pytest.mark.gcs,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from components.contracts.errors import InputError
-from components.contracts.object_store import (
+from components.registry.object_store import (
     ABSENT,
     ObjectInfo,
     ObjectNotFoundError,
@@ -39,7 +39,7 @@ _LOCK_SECONDS = 60.0
 
 
 class LocalStore:
-    """A directory as an object store; see `components.contracts.object_store.ObjectStore`."""
+    """A directory as an object store; see `components.registry.object_store.ObjectStore`."""
 
     def __init__(self, root: Path, *, uri: str = "") -> None:
         """Opens the store; the directory is made by the first write.

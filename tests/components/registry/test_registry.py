@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import swap
-from components.contracts.backoff import Backoff
-from components.contracts.channel import ChannelError
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.object_store import (
+from components.registry import swap
+from components.registry.backoff import Backoff
+from components.registry.channel import ChannelError
+from components.registry.object_store import (
     ObjectStore,
     OutcomeUnknownError,
     RateLimitedError,
     open_store,
 )
-from components.contracts.policy import Policy
-from components.contracts.registry import ConflictError, Registry
+from components.registry.policy import Policy
+from components.registry.registry import ConflictError, Registry
 
 Make = Callable[..., Path]
 QUICK = Backoff(first_s=0.001, cap_s=0.002, deadline_s=2.0)

@@ -11,11 +11,11 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from components.contracts import history
-from components.contracts.backoff import Backoff
-from components.contracts.channel import ChannelState, Kind, Move, check_channel, parse_state
 from components.contracts.errors import LookalikeError
-from components.contracts.object_store import (
+from components.registry import history
+from components.registry.backoff import Backoff
+from components.registry.channel import ChannelState, Kind, Move, check_channel, parse_state
+from components.registry.object_store import (
     ABSENT,
     ObjectNotFoundError,
     ObjectStore,

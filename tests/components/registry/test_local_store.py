@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.contracts.errors import InputError
-from components.contracts.local_store import LocalStore
-from components.contracts.object_store import ObjectStoreError, PreconditionFailedError
+from components.registry.local_store import LocalStore
+from components.registry.object_store import ObjectStoreError, PreconditionFailedError
 
 _SPAWN = multiprocessing.get_context("spawn")
 

@@ -176,10 +176,10 @@ def open_store(uri: str) -> ObjectStore:
         raise InputError(f"registry {uri!r}: expected a path, file:///path or gs://bucket/prefix")
     if uri.startswith("gs://"):
         # Loaded here: importing Google's client takes half a second that local use must not pay.
-        from components.contracts.gcs_store import GcsStore  # noqa: PLC0415
+        from components.registry.gcs_store import GcsStore  # noqa: PLC0415
 
         return GcsStore.open(uri)
-    from components.contracts.local_store import LocalStore  # noqa: PLC0415
+    from components.registry.local_store import LocalStore  # noqa: PLC0415
 
     if uri.startswith("file:"):
         from urllib.parse import unquote, urlsplit  # noqa: PLC0415

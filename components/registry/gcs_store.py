@@ -25,7 +25,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http  # type: ignore[import-untyped]
 
 from components.contracts.errors import InputError
-from components.contracts.object_store import (
+from components.registry.object_store import (
     ObjectInfo,
     ObjectNotFoundError,
     ObjectStoreError,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import publish
 from components.contracts.bundle import verify
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import sha256_file
-from components.contracts.object_store import ObjectStore
-from components.contracts.publish import BundleError
-from components.contracts.registry import Registry
+from components.registry import publish
+from components.registry.object_store import ObjectStore
+from components.registry.publish import BundleError
+from components.registry.registry import Registry
 
 Make = Callable[..., Path]
 

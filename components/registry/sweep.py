@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from components.contracts import claims, publish, swap
-from components.contracts.backoff import Backoff, write_once
 from components.contracts.bundle import MANIFEST_FILE, check_version
-from components.contracts.channel import ChannelState
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.object_store import (
+from components.registry import claims, publish, swap
+from components.registry.backoff import Backoff, write_once
+from components.registry.channel import ChannelState
+from components.registry.object_store import (
     ObjectInfo,
     ObjectStore,
     PreconditionFailedError,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import verdict_log
 from components.contracts.errors import InputError
-from components.contracts.object_store import ObjectStore
-from components.contracts.registry import Registry
 from components.contracts.verdict import Verdict
+from components.registry import verdict_log
+from components.registry.object_store import ObjectStore
+from components.registry.registry import Registry
 
 Make = Callable[..., Verdict]
 

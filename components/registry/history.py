@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from components.contracts.channel import KEPT, ChannelError, ChannelState, Move, Sealed, check_chain
 from components.contracts.files import sha256_bytes
-from components.contracts.object_store import (
+from components.registry.channel import KEPT, ChannelError, ChannelState, Move, Sealed, check_chain
+from components.registry.object_store import (
     ABSENT,
     ObjectNotFoundError,
     ObjectStore,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from components.contracts import history, publish
 from components.contracts.bundle import check_version
-from components.contracts.channel import ChannelState
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.object_store import ObjectNotFoundError, ObjectStore
+from components.registry import history, publish
+from components.registry.channel import ChannelState
+from components.registry.object_store import ObjectNotFoundError, ObjectStore
 
 
 def unfit(store: ObjectStore, state: ChannelState, version: str, *, whole: bool) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts import claims, swap, sweep
-from components.contracts.backoff import Backoff
-from components.contracts.channel import ChannelError
 from components.contracts.errors import LookalikeError
-from components.contracts.object_store import ObjectStore
-from components.contracts.registry import Registry
+from components.registry import claims, swap, sweep
+from components.registry.backoff import Backoff
+from components.registry.channel import ChannelError
+from components.registry.object_store import ObjectStore
+from components.registry.registry import Registry
 
 Make = Callable[..., Path]
 QUICK = Backoff(first_s=0.001, cap_s=0.002, deadline_s=2.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.contracts.errors import InputError
-from components.contracts.object_store import (
+from components.registry.object_store import (
     ABSENT,
     ObjectNotFoundError,
     ObjectStore,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.contracts import searcher as search
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
-from components.contracts.searcher import ExactSearcher, IndexParameters, check_vectors
+from components.search import searcher as search
+from components.search.searcher import ExactSearcher, IndexParameters, check_vectors
 
 PARAMETERS = {
     "brute_force": IndexParameters(),
@@ -248,7 +248,7 @@ def test_parameters_round_trip():
 
 
 def test_tensorflow_is_hidden_only_while_scann_is_imported(monkeypatch):
-    from components.contracts import scann_backend
+    from components.search import scann_backend
 
     seen = []
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from components.contracts.object_store import (
+from components.registry.object_store import (
     ABSENT,
     ObjectNotFoundError,
     ObjectStore,

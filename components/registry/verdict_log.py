@@ -14,16 +14,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.contracts.backoff import Backoff, write_once
 from components.contracts.bundle import check_version
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import sha256_bytes
-from components.contracts.object_store import (
+from components.contracts.verdict import Check, Verdict
+from components.registry.backoff import Backoff, write_once
+from components.registry.object_store import (
     ObjectNotFoundError,
     ObjectStore,
     ObjectStoreError,
 )
-from components.contracts.verdict import Check, Verdict
 
 KEY_VARIABLE = "LOOKALIKE_VERDICT_KEY_FILE"
 _GATE = re.compile(r"[a-z][a-z0-9_]{0,40}")

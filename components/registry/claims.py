@@ -15,7 +15,7 @@ from typing import Any
 
 from components.contracts.bundle import check_version
 from components.contracts.errors import LookalikeError
-from components.contracts.object_store import (
+from components.registry.object_store import (
     ABSENT,
     ObjectNotFoundError,
     ObjectStore,

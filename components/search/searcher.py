@@ -1,7 +1,7 @@
 """Nearest neighbours by dot product over unit vectors: one interface, exact or approximate.
 
 The exact searcher needs numpy alone. It is the oracle that approximate ones are measured against,
-and what serves small catalogs. The approximate one lives in `components.contracts.scann_backend`,
+and what serves small catalogs. The approximate one lives in `components.search.scann_backend`,
 the only module that imports ScaNN; it is imported when an index asks for it.
 """
 
@@ -286,7 +286,7 @@ def build(vectors: Vectors, parameters: IndexParameters) -> Searcher:
     check_vectors(vectors, minimum=minimum)
     if parameters.backend == "brute_force":
         return ExactSearcher(vectors)
-    from components.contracts.scann_backend import ScannSearcher  # noqa: PLC0415
+    from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
 
     return ScannSearcher.build(vectors, parameters)
 
@@ -346,6 +346,6 @@ def load(bundle: Path) -> Searcher:
         )
     if parameters.backend == "brute_force":
         return ExactSearcher(vectors)
-    from components.contracts.scann_backend import ScannSearcher  # noqa: PLC0415
+    from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
 
     return ScannSearcher.load(bundle / SCANN_DIRECTORY, parameters, shape=vectors.shape)

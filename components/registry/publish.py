@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.contracts import bundle, claims
-from components.contracts.backoff import Backoff, write_once
+from components.contracts import bundle
 from components.contracts.bundle import MANIFEST_FILE, FileEntry, Manifest, check_version
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import sha256_bytes, sha256_file
-from components.contracts.object_store import (
+from components.registry import claims
+from components.registry.backoff import Backoff, write_once
+from components.registry.object_store import (
     ABSENT,
     ObjectNotFoundError,
     ObjectStore,

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.contracts import searcher as search
 from components.contracts.catalog import Item, write_items
 from components.contracts.errors import InputError
-from components.contracts.retrieval import BundleIndex, Hits, recall_of
-from components.contracts.searcher import ExactSearcher, IndexParameters
+from components.search import searcher as search
+from components.search.retrieval import BundleIndex, Hits, recall_of
+from components.search.searcher import ExactSearcher, IndexParameters
 
 
 def item(item_id, product_id):

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from components.contracts import searcher as search
 from components.contracts.catalog import ITEMS_FILE, Item, read_items
 from components.contracts.errors import InputError
-from components.contracts.searcher import ExactSearcher, Indices, Searcher, Vectors
+from components.search import searcher as search
+from components.search.searcher import ExactSearcher, Indices, Searcher, Vectors
 
 ITEM_IDS_FILE = "index/item_ids.npy"
 # Products have a few views each: fetching this many images for each product asked for leaves few
