@@ -61,6 +61,17 @@ bench-human-eval: $(VENV)/.dev  ## Print the gate's error rates and costs by sim
 bench-pixels: $(VENV)/.dev  ## Print what matching pixels reaches, the demo threshold's lower end
 	$(BIN)/python tests/benchmarks/pixel_baseline.py --data $(DATA)
 
+.PHONY: bench-registry
+bench-registry: $(VENV)/.dev  ## Time status and rollback on 500 bundles and 5,000 moves, both stores
+	$(BIN)/python tests/benchmarks/bench_registry.py
+
+.PHONY: stress-registry
+stress-registry: $(VENV)/.dev  ## 64 processes on one channel, then 200 kills, on both stores
+	for store in local gcs; do \
+		$(BIN)/python tests/benchmarks/registry_stress.py contend --store $$store && \
+		$(BIN)/python tests/benchmarks/registry_stress.py kill --store $$store || exit 1; \
+	done
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style, types, imports and the compiled pipeline
 	$(BIN)/ruff check .

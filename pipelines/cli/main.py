@@ -53,7 +53,8 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; an error meant for people ends it with one message, no traceback."""
     try:
-        cli(standalone_mode=False)
+        # With standalone_mode off, click hands ctx.exit's code back instead of raising it.
+        code = cli(standalone_mode=False)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.Abort:
@@ -68,6 +69,7 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; nothing is wrong.
         sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":
