@@ -50,6 +50,7 @@ def visual_search(
     train_seed: int = 0,
     embed_batch_size: int = 64,
     embed_max_reject_share: float = 0.02,
+    index_backend: str = "auto",
     index_recall_target: float = 0.99,
     index_seed: int = 17,
     evaluate_min_leaf_hit_at_10: float = 0.0,
@@ -112,6 +113,8 @@ def visual_search(
         train_seed: Seed of weights, order and augmentation.
         embed_batch_size: Images a call of the encoder.
         embed_max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
+        index_backend: auto chooses by size (brute_force below 20,000 items, ah below 100,000, else
+            tree_ah), or one of these.
         index_recall_target: Smallest recall@10 against exact search that tuning aims at, 0 to 1.
         index_seed: Seed of partitioning and tuning.
         evaluate_min_leaf_hit_at_10: Smallest share of photos with a right type in the first 10
@@ -193,6 +196,7 @@ def visual_search(
         registry=registry,
         incumbent=incumbent_version,
         mode=run_mode,
+        backend=index_backend,
         recall_target=index_recall_target,
         seed=index_seed,
     )

@@ -18,6 +18,7 @@ def index(
     mode: str,
     bundle: Output[Model],
     report: Output[HTML],
+    backend: str = "auto",
     recall_target: float = 0.99,
     seed: int = 17,
 ) -> NamedTuple("Outputs", [("version", str), ("digest", str)]):  # type: ignore[valid-type]
@@ -34,6 +35,8 @@ def index(
         mode: scratch, warm or reuse; recorded as lineage.
         bundle: The candidate: one version of all that changes together.
         report: The recall and latency curve with the chosen point.
+        backend: auto chooses by size: brute_force below 20,000 items, ah below 100,000, else
+            tree_ah.
         recall_target: Smallest recall@10 against exact search, 0 to 1.
         seed: Seed of the partitioning and of the tuning's queries.
     """
@@ -42,4 +45,5 @@ def index(
     return run(
         checked.path, encoder.path, embeddings.path, registry, incumbent, mode,
         bundle.path, report.path, recall_target=recall_target, seed=seed,
+        backend=backend,
     )  # fmt: skip

@@ -41,7 +41,7 @@ class IndexConfig:
     soar: bool = True
     bfloat16_reorder: bool = False
     golden_queries: int = 50
-    golden_images: int = 8
+    golden_images: int = 50
     golden_k: int = 10
     seed: int = 17
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 from components.contracts.bundle import MANIFEST_FILE
+from components.contracts.catalog import SUMMARY_FILE
 from components.contracts.container_images import VERSION
-from components.contracts.files import sha256_file
+from components.contracts.encoder import ENCODER_FILE
+from components.contracts.files import read_json, sha256_file
 from components.index.build import build_index
-from components.index.config import IndexConfig
+from components.index.config import AUTO, IndexConfig
 from components.registry.registry import Registry
+
+# Set by whoever runs the step, as the local runner does; an argument would spoil the step's cache.
+RUN_VARIABLE = "LOOKALIKE_RUN"
 
 
 def run(
@@ -24,22 +31,31 @@ def run(
     *,
     recall_target: float,
     seed: int,
+    backend: str = AUTO,
 ) -> tuple[str, str]:
     """Builds the bundle and publishes it as a candidate.
 
     Returns:
         The bundle's version and its manifest's SHA-256.
     """
-    parameters = {"index.recall_target": recall_target, "index.seed": seed}
+    config = IndexConfig(backend=backend, recall_target=recall_target, seed=seed)
+    card = read_json(Path(encoder) / ENCODER_FILE)
+    summary = read_json(Path(checked) / SUMMARY_FILE)
     directory = Path(bundle)
     manifest = build_index(
         checked=Path(checked),
         encoder=Path(encoder),
         embeddings=Path(embeddings),
         mode=mode,
-        lineage={"incumbent": incumbent, "code": VERSION},
-        parameters=parameters,
-        config=IndexConfig(recall_target=recall_target, seed=seed),
+        lineage={
+            "incumbent": incumbent,
+            "code": VERSION,
+            "training_code": card.get("code", ""),
+            "catalog": summary.get("sources", {}),
+            "run": os.environ.get(RUN_VARIABLE, ""),
+        },
+        parameters={"index": asdict(config), "train": card.get("parameters", {})},
+        config=config,
         bundle=directory,
         report=Path(report),
     )

@@ -219,6 +219,8 @@ def _execute(
         **os.environ,
         progress.ENVIRONMENT_VARIABLE: str(progress_file),
         "PYTHONUNBUFFERED": "1",
+        # The lineage of a bundle names the run that built it.
+        "LOOKALIKE_RUN": f"local-{key[:12]}",
     }
     with log.open("wb") as output:
         # A session of its own: ending the step ends its workers too.
