@@ -8,9 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from components.contracts.bundle import list_files, read_manifest, write_manifest
+from components.registry.registry import Registry
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.multiprocess, pytest.mark.server]
 
@@ -137,3 +141,27 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     assert back.returncode == 0, back.stderr
     status = lookalike("index", "status", "--registry", registry, "--channel", "demo", "--json")
     assert first["version"] in status.stdout
+
+    verified = lookalike("index", "verify", first["version"], "--golden", "--registry", registry)
+
+    assert verified.returncode == 0, verified.stderr
+
+    other = _with_another_answer(registry / "bundles" / first["version"], tmp_path / "altered")
+    Registry.open(str(registry)).publish_bundle(other)
+    verified = lookalike("index", "verify", other.name, "--golden", "--registry", registry)
+
+    assert verified.returncode == 1
+    assert "golden" in verified.stdout + verified.stderr
+    assert "Traceback" not in verified.stderr
+
+
+def _with_another_answer(bundle: Path, folder: Path) -> Path:
+    """Returns a whole bundle, its sums right, whose server cannot give the recorded answers."""
+    target = folder / "20200101-000000-altered"
+    shutil.copytree(bundle, target)
+    answers = json.loads((target / "golden" / "answers.json").read_text())
+    answers["queries"][0]["item_ids"].reverse()
+    (target / "golden" / "answers.json").write_text(json.dumps(answers))
+    manifest = replace(read_manifest(target), version=target.name, files=list_files(target))
+    write_manifest(target, manifest)
+    return target
