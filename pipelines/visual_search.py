@@ -242,5 +242,5 @@ def visual_search(
     )
     # A gate answers for today's evidence and a promotion moves something: neither may come out of
     # a cache. The catalog's state outside the pipeline is not in the cache's key either.
-    for task in (checked, judged, promoted):
+    for task in (checked, evaluated, judged, promoted):
         task.set_caching_options(enable_caching=False)

@@ -102,7 +102,7 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     assert again["version"] == first["version"]
     assert again["outcome"] == "unchanged"
     cached = {step["name"] for step in again["steps"] if step["cached"]}
-    assert cached == {"catalog", "transform", "train", "embed", "index", "evaluate"}
+    assert cached == {"catalog", "transform", "train", "embed", "index"}
 
     refused_code, refused, text = run(
         shop, workspace, "human_eval.tau=0.9", "human_eval.floor=0.8", "train.epochs=0",

@@ -141,6 +141,9 @@ def _checks(study: Study, figures: dict[str, Any], config: EvaluateConfig) -> li
             pair = part.paired_values, part.incumbent_values
             found += gate.against_incumbent(part.name, *pair, config)
             found += gate.departments(part.name, part.paired_departments, *pair, config)
+    if study.has_incumbent and not any(check.name.endswith("_change") for check in found):
+        reason = "there is an incumbent, but no query with a known answer could be asked of both"
+        found.append(Check("compared_with_incumbent", "fail", reason))
     recalls = study.recalls()
     found.append(gate.index_recall(recalls, config))
     if len(recalls):

@@ -58,7 +58,7 @@ from components.human_eval.simulated import Truth, run_panel
 
 GATE = "human"
 RATERS = ("simulated", "web", "none")
-WRITER = "lookalike human_eval"
+WRITER = "human_eval"
 SIMULATED_NOTE = (
     "Simulated raters know the taxonomy: this exercises the machinery, not taste; no person judged."
 )
@@ -200,8 +200,9 @@ def evaluate(
         )
     if campaign.refused:
         kept.append(
-            f"{campaign.refused} campaigns of this channel did not pass in the last 30 days: who "
-            "judges a borderline system again and again passes it sooner or later."
+            "Campaigns of this channel that did not pass in the last 30 days: "
+            f"{campaign.refused}. Who judges a borderline system again and again passes it sooner "
+            "or later."
         )
     if labels.simulated:
         kept.append(SIMULATED_NOTE)

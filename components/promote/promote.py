@@ -223,9 +223,9 @@ def _gate(
             f"{gate}: the verdict is {newest:.1f} days old; at most "
             f"{policy.max_verdict_age_days:g} are allowed"
         )
-    if policy.same_incumbent and verdict.incumbent and verdict.incumbent != state.live:
+    if policy.same_incumbent and verdict.incumbent != state.live:
         yield (
-            f"{gate}: the verdict compares with {verdict.incumbent}, but "
+            f"{gate}: the verdict compares with {verdict.incumbent or 'nothing'}, but "
             f"{state.live or 'nothing'} is live"
         )
     allowed = (policy.writers or {}).get(gate)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 
@@ -31,7 +33,7 @@ from pipelines.local.summary import Summary, read_summary, to_page
 from pipelines.local.watch import LiveTable, PlainLines
 from pipelines.settings import parse_assignments, read_settings
 
-_RUN_FILE = "run.json"
+NOTHING = "none"
 DEMO_CHANNEL = "demo"
 # The one channel that takes simulated ratings unless someone wrote it another policy.
 DEMO_POLICY = Policy(allow_simulated=True)
@@ -83,7 +85,7 @@ def run_locally(
     _check_inputs(inputs)
     workspace = workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
-    with _only_one(workspace):
+    with _only_one(workspace) as lock, _sigterm_interrupts():
         registry_path = workspace / "registry"
         registry = Registry.open(str(registry_path))
         if channel == DEMO_CHANNEL:
@@ -102,10 +104,18 @@ def run_locally(
         }
         identity = _identity(pipeline, given, outside)
         given["incumbent"] = _incumbent(registry, channel, workspace, identity)
+        _check_mode(mode, str(given["incumbent"]), assignments)
+        if raters == "none":
+            print(
+                "raters none: nobody will judge the candidate, so this run cannot promote it "
+                "(--raters web asks people)",
+                file=sys.stderr,
+            )
         run = Run(
             workspace=workspace,
             parameters=_complete(pipeline.parameters, given),
             outside={"catalog": outside},
+            lock=lock,
             still_good=lambda result: _is_published(registry, result),
         )
         with _observer([step.name for step in pipeline.steps]) as observer:
@@ -118,9 +128,8 @@ def run_locally(
             workspace=workspace,
         )
         write_json(
-            workspace / _RUN_FILE,
+            _run_file(workspace, identity),
             {
-                "identity": identity,
                 "incumbent": given["incumbent"],
                 "version": summary.version,
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -145,8 +154,8 @@ def _check_inputs(inputs: Inputs) -> None:
 
 
 @contextmanager
-def _only_one(workspace: Path) -> Iterator[None]:
-    """Keeps a second run out of the workspace while this one works in it."""
+def _only_one(workspace: Path) -> Iterator[int]:
+    """Keeps a second run out of the workspace; yields the lock's file descriptor."""
     with (workspace / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,7 +163,22 @@ def _only_one(workspace: Path) -> Iterator[None]:
             raise LookalikeError(
                 f"{workspace}: another run works here; wait for it or use another --workspace"
             ) from None
+        yield lock.fileno()
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Ends the running step before this process when it is told to stop, as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {name: signal.signal(name, interrupt) for name in (signal.SIGTERM, signal.SIGHUP)}
+    try:
         yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _observer(steps: Sequence[str]) -> LiveTable | PlainLines:
@@ -190,15 +214,28 @@ def _incumbent(registry: Registry, channel: str, workspace: Path, identity: str)
     changed, it finds its own steps finished only when it compares with that one again.
     """
     live = registry.channel(channel).live
-    record_file = workspace / _RUN_FILE
+    record_file = _run_file(workspace, identity)
     if live and record_file.is_file():
-        try:
-            record = read_json(record_file)
-        except InputError:
-            record = {}
-        if record.get("identity") == identity and record.get("version") == live:
-            return str(record["incumbent"])
-    return live or "none"
+        record = read_json(record_file)
+        before = str(record["incumbent"])
+        if record["version"] == live and (before == NOTHING or registry.has(before)):
+            return before
+    return live or NOTHING
+
+
+def _run_file(workspace: Path, identity: str) -> Path:
+    """Returns where a run of exactly this remembers what it compared with."""
+    return workspace / "runs" / f"{identity[:24]}.json"
+
+
+def _check_mode(mode: str, incumbent: str, assignments: Sequence[str]) -> None:
+    """Refuses settings for a training that mode auto may leave out."""
+    ignored = [text for text in assignments if text.startswith(("train.", "transform."))]
+    if mode == "auto" and incumbent != NOTHING and ignored:
+        raise InputError(
+            f"--set {ignored[0]}: {incumbent} is live, and mode auto keeps its encoder when little "
+            "changed; say --mode scratch to train with this setting, or leave the setting out"
+        )
 
 
 def _complete(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +66,15 @@ class Run:
         workspace: Where results, logs and the registry are kept.
         parameters: Value by pipeline parameter; all of them.
         outside: Fingerprint of what the pipeline reads from outside, by step.
+        lock: File descriptor of the workspace's lock. A step inherits it, so that the workspace
+            stays locked while a step lives that a killed runner left behind.
         still_good: Says whether a cached result can be used; one whose publication is gone cannot.
     """
 
     workspace: Path
     parameters: Mapping[str, Scalar]
     outside: Mapping[str, str]
+    lock: int
     still_good: Callable[[StepResult], bool]
 
 
@@ -91,7 +95,7 @@ def run_pipeline(pipeline: Pipeline, run: Run, observer: Observer) -> dict[str, 
         arguments = _arguments(step, run.parameters, results)
         sources = [*step.artifacts.values(), *step.parameters.values()]
         upstream = {
-            source.step: results[source.step].key
+            source.step: results[source.step].identity
             for source in sources
             if isinstance(source, FromStep)
         }
@@ -114,6 +118,7 @@ def run_pipeline(pipeline: Pipeline, run: Run, observer: Observer) -> dict[str, 
                     results=results,
                     cache=cache,
                     log=log,
+                    lock=run.lock,
                     observer=observer,
                 )
             except StepFailedError as error:
@@ -192,6 +197,7 @@ def _execute(
     results: Mapping[str, StepResult],
     cache: StepCache,
     log: Path,
+    lock: int,
     observer: Observer,
 ) -> StepResult:
     start = time.monotonic()
@@ -231,6 +237,7 @@ def _execute(
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            pass_fds=[lock],
         )
         try:
             _watch(step.name, process, progress_file, observer)
@@ -246,6 +253,7 @@ def _execute(
         StepResult(
             step=step.name,
             key=key,
+            identity=uuid.uuid4().hex,
             outputs=outputs,
             artifacts=artifact_paths(step, directory),
             metadata=metadata,

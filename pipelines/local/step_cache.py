@@ -37,6 +37,8 @@ class StepResult:
     Attributes:
         step: The step's name.
         key: The hash that it is kept under.
+        identity: Differs each time the step runs: what comes after hangs on this very result, not
+            on another one under the same key.
         outputs: The output parameters.
         artifacts: Local path by output artifact.
         metadata: What the step logged on its artifacts, by artifact.
@@ -46,6 +48,7 @@ class StepResult:
 
     step: str
     key: str
+    identity: str
     outputs: Mapping[str, Scalar]
     artifacts: Mapping[str, Path]
     metadata: Mapping[str, Any]
@@ -89,7 +92,9 @@ def folder_fingerprint(folder: Path, *, leave_out: Path) -> str:
                 if entry.is_dir(follow_symlinks=False):
                     if path.resolve() != leave_out.resolve() and not entry.name.startswith("."):
                         stack.append(path)
-                elif entry.is_file():
+                    continue
+                # A file that vanishes meanwhile is not there: the step will say so.
+                with contextlib.suppress(FileNotFoundError):
                     status = entry.stat()
                     lines.append(f"{entry.path} {status.st_size} {status.st_mtime_ns}")
     return sha256_bytes("\n".join(sorted(lines)).encode())
@@ -106,7 +111,7 @@ def step_key(
     Args:
         step: The step.
         parameters: Every value that it is called with.
-        upstream: Key by name of the steps whose outputs it reads.
+        upstream: Identity by name of the results that it reads.
         outside: Fingerprint of what it reads from outside the pipeline; empty when nothing.
     """
     parts = {
@@ -151,6 +156,7 @@ class StepCache:
             result = StepResult(
                 step=step.name,
                 key=record["key"],
+                identity=record["identity"],
                 outputs=record["outputs"],
                 artifacts=artifact_paths(step, directory),
                 metadata=record["metadata"],

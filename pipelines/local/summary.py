@@ -142,7 +142,9 @@ def _stricter(summary: Summary) -> list[str]:
     """Says what production's own thresholds would have made of the same ratings."""
     if summary.production is None:
         return []
-    return [f"with the production defaults, {summary.production.summary()}"]
+    reasons = [check.reason for check in summary.production.failures[:1]]
+    why = f" ({reasons[0]})" if reasons else ""
+    return [f"with the production defaults the raters' verdict is {summary.production.status}{why}"]
 
 
 def _command_path(path: Path) -> str:

@@ -56,11 +56,11 @@ class Desk:
         self.root, self.uri = root, str(root / "registry")
         self.registry = Registry.open(self.uri)
         self._capsys, self._monkeypatch = capsys, monkeypatch
-        for version in ("v1", "v2", "v3"):
+        for version, before in (("v1", ""), ("v2", "v1"), ("v3", "v2")):
             self.registry.publish_bundle(make_bundle(root / "built", version))
             digest = self.registry.manifest(version)[1]
             for gate in ("offline", "human"):
-                self.registry.write_verdict(make_verdict(gate, version, digest))
+                self.registry.write_verdict(make_verdict(gate, version, digest, incumbent=before))
         for version in ("v1", "v2"):
             self.registry.move("prod", to=version, who="alice", why=f"run of {version}")
 
@@ -220,7 +220,9 @@ def test_freeze_stops_promotion_and_not_rollback(desk: Desk) -> None:
     assert desk.on_prod("freeze", "--reason", "sale").code == 1
     assert desk.on_prod("rollback", "--reason", "bad", "--to", "v1").code == 0
     assert desk.on_prod("unfreeze", "--reason", "over").code == 0
-    assert desk.on_prod("promote", "v3", "--reason", "x").code == 0
+    # v3 was compared with v2, which is no longer live: only a forced promotion takes it now.
+    assert desk.on_prod("promote", "v3", "--reason", "x").code == 1
+    assert desk.on_prod("promote", "v3", "--reason", "x", "--force").code == 0
 
 
 @pytest.mark.parametrize(
@@ -533,8 +535,8 @@ def test_on_call_commands_load_nothing_heavy(desk: Desk) -> None:
         ("diff", "v1", "v2"),
         ("verify",),
         ("history", "--channel", "prod"),
-        ("rollback", "--channel", "prod", "--reason", "x"),
         ("promote", "v3", "--channel", "prod", "--reason", "x"),
+        ("rollback", "--channel", "prod", "--reason", "x"),
     ):
         done = subprocess.run(
             [sys.executable, "-c", program, "index", *arguments, "--registry", desk.uri],

@@ -45,9 +45,12 @@ def scene(
         registry.publish_bundle(built)
         backup.publish_bundle(built)
         digest = registry.manifest(version)[1]
-        registry.write_verdict(make_verdict("offline", version, digest))
+        live = registry.channel("prod").live
+        registry.write_verdict(make_verdict("offline", version, digest, incumbent=live))
         status = "undecided" if version.endswith("new") else "pass"
-        registry.write_verdict(make_verdict("human", version, digest, status=status))
+        registry.write_verdict(
+            make_verdict("human", version, digest, status=status, incumbent=live)
+        )
         if not version.endswith("new"):
             registry.move("prod", to=version, who="pipeline", why="daily run")
     (tmp_path / "policy.json").write_text('{"schema": 1, "max_churn": 0.3}')

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,19 @@ class Notes:
 
 def run(path: Path, workspace: Path, *, number=3, share=0.5, outside="", still_good=lambda _: True):
     notes = Notes()
-    results = run_pipeline(
-        read_pipeline(path),
-        Run(
-            workspace=workspace,
-            parameters={"first_number": number, "second_share": share, "needed": "x"},
-            outside={"first": outside},
-            still_good=still_good,
-        ),
-        notes,
-    )
+    parameters = {"first_number": number, "second_share": share, "needed": "x"}
+    with tempfile.TemporaryFile() as lock:
+        results = run_pipeline(
+            read_pipeline(path),
+            Run(
+                workspace=workspace,
+                parameters=parameters,
+                outside={"first": outside},
+                lock=lock.fileno(),
+                still_good=still_good,
+            ),
+            notes,
+        )
     return results, notes.events
 
 

@@ -34,6 +34,7 @@ class Shop:
 
     def judge(self, gate: str, version: str = "v2", digest: str = "", **changes: Any) -> str:
         digest = digest or self.registry.manifest(version)[1]
+        changes = {"incumbent": self.registry.channel("prod").live, **changes}
         return self.registry.write_verdict(self._make_verdict(gate, version, digest, **changes))
 
     def promote(self, version: str = "v2", **changes: Any) -> PromotionOutcome:
@@ -159,6 +160,12 @@ def test_a_verdict_against_another_incumbent_does_not_count(shop: Shop) -> None:
     assert refused(shop) == "offline: the verdict compares with v0, but v1 is live"
     shop.registry.set_policy("prod", Policy(same_incumbent=False))
     assert shop.promote().outcome == "promoted"
+
+
+def test_a_verdict_that_compared_with_nothing_does_not_replace_what_is_live(shop: Shop) -> None:
+    shop.judge("offline", incumbent="")
+    shop.judge("human")
+    assert refused(shop) == "offline: the verdict compares with nothing, but v1 is live"
 
 
 def test_only_the_named_writers_count(shop: Shop) -> None:

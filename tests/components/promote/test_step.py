@@ -21,11 +21,11 @@ def registry(
     """A registry with v1 and v2, both judged, and nothing live."""
     monkeypatch.delenv(events.URL_VARIABLE, raising=False)
     registry = Registry.open(str(tmp_path / "registry"))
-    for version in ("v1", "v2"):
+    for version, before in (("v1", ""), ("v2", "v1")):
         registry.publish_bundle(make_bundle(tmp_path / "built", version))
         for gate in ("offline", "human"):
             digest = registry.manifest(version)[1]
-            registry.write_verdict(make_verdict(gate, version, digest))
+            registry.write_verdict(make_verdict(gate, version, digest, incumbent=before))
     return registry
 
 
