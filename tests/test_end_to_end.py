@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,11 +136,18 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     assert len(answer["results"]) == 5
     assert len({result["product_id"] for result in answer["results"]}) == 5
 
-    back = lookalike(
-        *("index", "rollback", "--registry", registry, "--channel", "demo", "--reason", "test")
-    )
-
-    assert back.returncode == 0, back.stderr
+    photo = next((shop / "images").glob("dq*.jpg"))
+    lines = _readme_block("Serving and on call")
+    assert [line.split()[1] for line in lines] == ["serve", "ask", "index", "index"]
+    for line in lines:
+        words = shlex.split(
+            line.replace(".lookalike/demo/registry", str(registry)).replace("photo.jpg", str(photo))
+        )
+        if words[1] == "serve":
+            _serves(words[1:], tmp_path / "ready.json", reuse["version"])
+        else:
+            done = lookalike(*words[1:])
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
     status = lookalike("index", "status", "--registry", registry, "--channel", "demo", "--json")
     assert first["version"] in status.stdout
 
@@ -153,6 +162,29 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     assert verified.returncode == 1
     assert "golden" in verified.stdout + verified.stderr
     assert "Traceback" not in verified.stderr
+
+
+def _readme_block(heading: str) -> list[str]:
+    """Returns the commands of the first block below a heading of the README."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    section = text[text.index(f"## {heading}") :]
+    return section.split("```sh\n")[1].split("```")[0].strip().splitlines()
+
+
+def _serves(arguments: list[str], ready: Path, version: str) -> None:
+    """Starts the server as the README says, on a free port, until it is ready; then stops it."""
+    command = [sys.executable, "-m", "pipelines.cli.main", *arguments]
+    server = subprocess.Popen([*command, "--port", "0", "--ready-file", str(ready)])
+    try:
+        end = time.monotonic() + 120
+        while not ready.exists():
+            assert server.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert json.loads(ready.read_text())["version"] == version
+    finally:
+        server.terminate()
+        assert server.wait(timeout=60) == 0
 
 
 def _with_another_answer(bundle: Path, folder: Path) -> Path:

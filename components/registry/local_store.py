@@ -297,7 +297,13 @@ def _make_parents(folder: Path, root: Path) -> list[Path]:
         if parent.is_dir() or parent == root:
             break
         changed.append(parent.parent)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        # It was there, and a deleter took the empty folder away before mkdir could look at it: the
+        # caller sees that it is gone and comes again. A file in its place is another matter.
+        if folder.exists() and not folder.is_dir():
+            raise
     return changed
 
 
