@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,6 +18,7 @@ from rich.text import Text
 from pipelines.local.step_cache import StepResult
 
 _LINE_INTERVAL = 15.0
+_BAR_WIDTH = 16
 
 
 @dataclass
@@ -38,14 +39,15 @@ def duration(seconds: float) -> str:
 
 
 def describe(state: Mapping[str, Any]) -> str:
-    """Returns a progress state in words: phase, count, rate, time left, rejects."""
+    """Returns a progress state in words: what matters most first, for a line may be cut."""
     done, total, rate = state["done"], state.get("total"), state.get("rate") or 0.0
-    count = f"{done}/{total}" if total else f"{done}"
-    parts = [f"{state['phase']} {count} {state['unit']}"]
-    if rate > 0:
-        parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+    parts = [f"{done / total:.0%}"] if total else []
     if total and 0 < done < total and rate > 0:
         parts.append(f"{duration((total - done) / rate)} left")
+    count = f"{done}/{total}" if total else f"{done}"
+    parts.append(f"{count} {state['unit']}")
+    if rate > 0:
+        parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
     if state.get("rejects"):
         parts.append(f"{state['rejects']} rejects")
     if state.get("note"):
@@ -128,7 +130,11 @@ def _progress(row: _Row) -> RenderableType:
     total = row.state.get("total")
     if not total:
         return text
-    return Group(ProgressBar(total=total, completed=row.state["done"], width=28), text)
+    grid = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    grid.add_column(width=_BAR_WIDTH)
+    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    grid.add_row(ProgressBar(total=total, completed=row.state["done"], width=_BAR_WIDTH), text)
+    return grid
 
 
 class PlainLines:
