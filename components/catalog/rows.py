@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from components.catalog.config import CatalogConfig
 from components.catalog.tables import Table
 from components.contracts.catalog import Reject
+from components.contracts.errors import SetAsideError
 from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits, local_path, probe, read_image
 from components.contracts.progress import Progress
@@ -27,17 +28,8 @@ _LONGEST_ID = 200
 _CHUNK = 1024
 
 
-class BadRowError(ValueError):
-    """A row that is set aside.
-
-    Attributes:
-        reason: A stable short word to count by.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        """Keeps the reason beside the text."""
-        super().__init__(detail)
-        self.reason = reason
+class BadRowError(SetAsideError):
+    """A row that is set aside."""
 
 
 @dataclass(frozen=True)

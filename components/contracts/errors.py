@@ -16,3 +16,16 @@ class InputError(LookalikeError):
     """Something the user gave (a file, a row, a parameter, a name) cannot be used."""
 
     exit_code = 2
+
+
+class SetAsideError(ValueError):
+    """One bad thing among many, which is counted and set aside and stops nothing.
+
+    Attributes:
+        reason: A stable short word to count by.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keeps the reason beside the text for people."""
+        super().__init__(detail)
+        self.reason = reason

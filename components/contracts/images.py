@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageCms, ImageOps
 
+from components.contracts.errors import SetAsideError
 from components.contracts.image_structure import is_whole_jpeg, is_whole_png
 
 _EXIF_ORIENTATION = 0x0112
@@ -28,17 +29,8 @@ _GRAPH_FORMATS = ("JPEG", "PNG")
 Image.MAX_IMAGE_PIXELS = None
 
 
-class BadImageError(ValueError):
-    """An image that is set aside.
-
-    Attributes:
-        reason: A stable short word to count by.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        """Keeps the reason beside the text."""
-        super().__init__(detail)
-        self.reason = reason
+class BadImageError(SetAsideError):
+    """An image that is set aside."""
 
 
 @dataclass(frozen=True)

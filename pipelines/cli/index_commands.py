@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from pipelines.cli.lazy_group import LazyGroup
 
 # The urgent ones first; each is imported when it is asked for.
 _COMMANDS = {
-    "status": "index_status:status",
-    "rollback": "index_moves:rollback",
-    "freeze": "index_moves:freeze",
-    "unfreeze": "index_moves:unfreeze",
-    "promote": "index_moves:promote",
-    "list": "index_versions:list_",
-    "show": "index_versions:show",
-    "history": "index_history:history",
-    "diff": "index_diff:diff",
-    "verify": "index_versions:verify",
-    "quarantine": "index_moves:quarantine",
-    "release": "index_moves:release",
-    "policy": "index_upkeep:policy",
-    "gc": "index_upkeep:gc",
-    "export": "index_upkeep:export",
-    "import": "index_upkeep:import_",
+    "status": "pipelines.cli.index_status:status",
+    "rollback": "pipelines.cli.index_moves:rollback",
+    "freeze": "pipelines.cli.index_moves:freeze",
+    "unfreeze": "pipelines.cli.index_moves:unfreeze",
+    "promote": "pipelines.cli.index_moves:promote",
+    "list": "pipelines.cli.index_versions:list_",
+    "show": "pipelines.cli.index_versions:show",
+    "history": "pipelines.cli.index_history:history",
+    "diff": "pipelines.cli.index_diff:diff",
+    "verify": "pipelines.cli.index_versions:verify",
+    "quarantine": "pipelines.cli.index_moves:quarantine",
+    "release": "pipelines.cli.index_moves:release",
+    "policy": "pipelines.cli.index_upkeep:policy",
+    "gc": "pipelines.cli.index_upkeep:gc",
+    "export": "pipelines.cli.index_upkeep:export",
+    "import": "pipelines.cli.index_upkeep:import_",
 }
 
 
-class _Commands(click.Group):
-    """A group whose commands are imported on use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names in the order in which people need them."""
-        del ctx
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports and returns a command; None when there is none of that name."""
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        module, attribute = _COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(
-            importlib.import_module(f"pipelines.cli.{module}"), attribute
-        )
-        return command
-
-
 @click.group(
-    cls=_Commands,
+    cls=LazyGroup,
+    commands_in=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="At 3 a.m.: `lookalike index status`, then `lookalike index rollback --reason ...`. "
     "The runbook is docs/runbook.md.",

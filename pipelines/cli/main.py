@@ -5,12 +5,12 @@ Each command is imported when it is asked for: the engineer on call does not wai
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
 
 from components.contracts.errors import LookalikeError
+from pipelines.cli.lazy_group import LazyGroup
 
 _COMMANDS = {
     "run": "pipelines.cli.run_command:run",
@@ -23,25 +23,11 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    """A group whose commands are imported on use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names in the order in which people meet them."""
-        del ctx
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports and returns a command; None when there is none of that name."""
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        module, attribute = _COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    commands_in=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="lookalike")
 def cli() -> None:
     """Visually similar items and search by photo over a shop's catalog.
