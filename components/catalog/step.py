@@ -8,13 +8,11 @@ from pathlib import Path
 from components.catalog.changes import resolve_mode
 from components.catalog.check import check_catalog
 from components.catalog.config import CatalogConfig
+from components.contracts import incumbent as incumbents
 from components.contracts.catalog import ITEMS_FILE, TAXONOMY_FILE, read_items
 from components.contracts.files import read_json_lines
 from components.contracts.taxonomy import Taxonomy
 from components.registry.registry import Registry
-
-NO_INCUMBENT = "none"
-LIVE = "live"
 
 
 def run(
@@ -39,8 +37,8 @@ def run(
         The mode and the incumbent's version (`none` when there is none).
     """
     store = Registry.open(registry)
-    if incumbent == LIVE:
-        incumbent = store.channel(channel).live or NO_INCUMBENT
+    if incumbent == incumbents.LIVE:
+        incumbent = store.channel(channel).live or incumbents.NONE
     output = Path(checked)
     config = CatalogConfig(
         max_reject_share=max_reject_share, ancestor_confidence=ancestor_confidence
@@ -48,7 +46,7 @@ def run(
     with tempfile.TemporaryDirectory() as scratch:
         live = Path(scratch) / "live"
         previous_taxonomy = live_items = None
-        if incumbent != NO_INCUMBENT:
+        if incumbent != incumbents.NONE:
             store.download_bundle(incumbent, live, paths=(TAXONOMY_FILE, ITEMS_FILE))
             previous_taxonomy = live / TAXONOMY_FILE
             live_items = list(read_json_lines(live / ITEMS_FILE))

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from pathlib import Path
 
+from components.contracts import incumbent as incumbents
 from components.embed.config import EmbedConfig
 from components.embed.embed import embed_catalog
 from components.registry.registry import Registry
@@ -30,7 +31,7 @@ def run(
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
         live = None
-        if incumbent != "none":
+        if incumbent != incumbents.NONE:
             live = Registry.open(registry).download_bundle(incumbent, Path(scratch) / "live")
         return embed_catalog(
             checked=Path(checked),

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from components.contracts import incumbent as incumbents
 from components.contracts.files import write_atomically
 from components.contracts.verdict import to_markdown, to_metrics
 from components.evaluate.config import EvaluateConfig
@@ -40,14 +41,14 @@ def run(
     bundles = Registry.open(registry)
     with tempfile.TemporaryDirectory() as scratch:
         live = None
-        if incumbent != "none":
+        if incumbent != incumbents.NONE:
             live = bundles.download_bundle(incumbent, Path(scratch) / "live")
         outcome = evaluate_candidate(
             bundle=Path(bundle),
             embeddings=Path(embeddings),
             checked=Path(checked),
             incumbent_bundle=live,
-            incumbent="" if incumbent == "none" else incumbent,
+            incumbent=incumbents.version_of(incumbent),
             server_command=(sys.executable, "-m", "serving"),
             config=EvaluateConfig(
                 min_leaf_hit_at_10=min_leaf_hit_at_10,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+from components.contracts import incumbent as incumbents
 from components.contracts import page
 from components.contracts.errors import InputError
 from components.contracts.files import write_atomically, write_json
@@ -49,7 +50,7 @@ def run(
             f"{after_failed_evaluation!r}"
         )
     bundles = Registry.open(registry)
-    incumbent = "" if incumbent == "none" else incumbent
+    incumbent = incumbents.version_of(incumbent)
     output = Path(judgement)
     if offline != "pass" and after_failed_evaluation == "skip":
         outcome = _not_asked(version, digest, incumbent, offline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from components.contracts import incumbent as incumbents
 from components.contracts.files import write_atomically, write_json
 from components.promote.promote import promote_candidate
 from components.registry import events
@@ -34,7 +35,7 @@ def run(
         channel=channel,
         version=version,
         # Compared with nothing means that nothing may be live: a race must not skip the comparison.
-        expected_incumbent="" if incumbent == "none" else incumbent,
+        expected_incumbent=incumbents.version_of(incumbent),
         who=WHO,
         why=reason,
     )

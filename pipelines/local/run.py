@@ -15,6 +15,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from components.contracts import incumbent as incumbents
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import (
     read_json,
@@ -33,7 +34,6 @@ from pipelines.local.summary import Summary, read_summary, to_page
 from pipelines.local.watch import LiveTable, PlainLines
 from pipelines.settings import parse_assignments, read_settings
 
-NOTHING = "none"
 DEMO_CHANNEL = "demo"
 # The one channel that takes simulated ratings unless someone wrote it another policy.
 DEMO_POLICY = Policy(allow_simulated=True)
@@ -218,9 +218,9 @@ def _incumbent(registry: Registry, channel: str, workspace: Path, identity: str)
     if live and record_file.is_file():
         record = read_json(record_file)
         before = str(record["incumbent"])
-        if record["version"] == live and (before == NOTHING or registry.has(before)):
+        if record["version"] == live and (before == incumbents.NONE or registry.has(before)):
             return before
-    return live or NOTHING
+    return live or incumbents.NONE
 
 
 def _run_file(workspace: Path, identity: str) -> Path:
@@ -231,7 +231,7 @@ def _run_file(workspace: Path, identity: str) -> Path:
 def _check_mode(mode: str, incumbent: str, assignments: Sequence[str]) -> None:
     """Refuses settings for a training that mode auto may leave out."""
     ignored = [text for text in assignments if text.startswith(("train.", "transform."))]
-    if mode == "auto" and incumbent != NOTHING and ignored:
+    if mode == "auto" and incumbent != incumbents.NONE and ignored:
         raise InputError(
             f"--set {ignored[0]}: {incumbent} is live, and mode auto keeps its encoder when little "
             "changed; say --mode scratch to train with this setting, or leave the setting out"
