@@ -10,6 +10,8 @@ import hashlib
 import hmac
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,6 +83,45 @@ def announce(value: dict[str, Any], *, sleep: Callable[[float], None] = time.sle
         return f"webhook: {type(error).__name__}"
 
 
+def announce_soon(value: dict[str, Any], *, wait_s: float = 3.0) -> str:
+    """Does as `announce`, in a process of its own that may outlive this one.
+
+    Whoever types a command at 3 a.m. does not sit through a dead hook's retries.
+
+    Args:
+        value: The event.
+        wait_s: How long to wait for the outcome, in seconds; the tries go on after it.
+
+    Returns:
+        What went wrong, or that it is not known yet; empty when the hook was told, or is none.
+    """
+    if not os.environ.get(URL_VARIABLE):
+        return ""
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "components.registry.events"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+    except OSError as error:
+        return f"webhook: {type(error).__name__}; the move itself is made"
+    try:
+        said, _ = process.communicate(to_line(value), timeout=wait_s)
+    except subprocess.TimeoutExpired:
+        _left_behind.append(process)
+        return f"webhook: no answer in {wait_s:g} s, still trying in the background"
+    if process.returncode:
+        return "webhook: could not be told; the move itself is made"
+    return said.strip()
+
+
+# Not waited for; kept so that Python does not complain of a process that it forgot.
+_left_behind: list[subprocess.Popen[str]] = []
+
+
 def post(
     hook: Webhook, value: dict[str, Any], *, sleep: Callable[[float], None] = time.sleep
 ) -> str:
@@ -130,3 +171,7 @@ def _from_environment() -> Webhook | None:
         return None
     name = os.environ.get(KEY_VARIABLE, "")
     return Webhook(url, Path(name).read_bytes().strip() if name else None)
+
+
+if __name__ == "__main__":
+    print(announce(json.loads(sys.stdin.readline())), flush=True)

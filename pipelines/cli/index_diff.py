@@ -10,7 +10,12 @@ import click
 from components.contracts.files import write_atomically
 from pipelines.cli import index_text as text
 from pipelines.cli.bundle_diff import BundleDiff, Figure, compare
-from pipelines.cli.index_options import answer, open_registry, with_registry
+from pipelines.cli.index_options import (
+    answer,
+    complete_versions,
+    open_registry,
+    with_registry,
+)
 
 _SHOWN = 10
 
@@ -19,8 +24,8 @@ _SHOWN = 10
     epilog="Example: lookalike index diff 20261121-bb22 20261122-1a2b3c "
     "--registry gs://shop/registry --html diff.html"
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_versions)
+@click.argument("b", shell_complete=complete_versions)
 @with_registry
 @click.option(
     "--html",

@@ -15,6 +15,7 @@ from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
+    complete_versions,
     open_channel,
     open_registry,
     with_channel,
@@ -50,7 +51,7 @@ def _finish(
             click.echo(events.to_line(event))
     if event is not None:
         sys.stdout.flush()
-        if problem := events.announce(event):
+        if problem := events.announce_soon(event):
             click.echo(f"warning: {problem}", err=True)
 
 
@@ -58,7 +59,7 @@ def _finish(
     epilog="Example: lookalike index promote 20261122-1a2b3c --registry gs://shop/registry "
     '--channel prod --reason "new autumn range"'
 )
-@click.argument("version")
+@click.argument("version", shell_complete=complete_versions)
 @with_registry
 @with_channel
 @with_reason
@@ -120,7 +121,13 @@ def promote(
 @with_channel
 @with_reason
 @with_dry_run
-@click.option("--to", metavar="VERSION", default="", help="A version that was live before.")
+@click.option(
+    "--to",
+    metavar="VERSION",
+    default="",
+    help="A version that was live before.",
+    shell_complete=complete_versions,
+)
 def rollback(
     registry: str, channel: str, reason: str, who: str, dry_run: bool, to: str, as_json: bool
 ) -> None:
@@ -193,7 +200,7 @@ def unfreeze(
     epilog="Example: lookalike index quarantine 20261122-1a2b3c --registry gs://shop/registry "
     '--channel prod --reason "wrong prices in the catalog"'
 )
-@click.argument("version")
+@click.argument("version", shell_complete=complete_versions)
 @with_registry
 @with_channel
 @with_reason
@@ -215,7 +222,7 @@ def quarantine(
     epilog="Example: lookalike index release 20261122-1a2b3c --registry gs://shop/registry "
     '--channel prod --reason "it was the catalog, not the index"'
 )
-@click.argument("version")
+@click.argument("version", shell_complete=complete_versions)
 @with_registry
 @with_channel
 @with_reason

@@ -17,6 +17,33 @@ from components.registry.verdict_log import Stored
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def complete_versions(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Completes a version in a shell, newest first; offers nothing where there is no registry."""
+    return _complete(context, incomplete, lambda registry: registry.versions()[::-1])
+
+
+def complete_channels(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Completes a channel's name in a shell."""
+    return _complete(context, incomplete, lambda registry: registry.channels())
+
+
+def _complete(
+    context: click.Context, incomplete: str, offer: Callable[[Registry], list[str]]
+) -> list[str]:
+    uri = context.params.get("registry")
+    if not uri:
+        return []
+    try:
+        return [name for name in offer(Registry.open(uri)) if name.startswith(incomplete)]
+    except LookalikeError:
+        # A shell that completes has no place for an error; the command will say it.
+        return []
+
+
 def with_registry(command: Command) -> Command:
     """Adds `--registry` and `--json`."""
     command = click.option(
@@ -41,6 +68,7 @@ def with_channel(command: Command) -> Command:
         show_envvar=True,
         metavar="NAME",
         help="The channel.",
+        shell_complete=complete_channels,
     )(command)
 
 

@@ -13,6 +13,7 @@ from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
+    complete_channels,
     open_channel,
     open_registry,
     verdict_line,
@@ -22,7 +23,13 @@ from pipelines.cli.index_options import (
 
 @click.command(epilog="Example: lookalike index status --registry gs://shop-lookalike/registry")
 @with_registry
-@click.option("--channel", metavar="NAME", envvar="LOOKALIKE_CHANNEL", help="Only this channel.")
+@click.option(
+    "--channel",
+    metavar="NAME",
+    envvar="LOOKALIKE_CHANNEL",
+    help="Only this channel.",
+    shell_complete=complete_channels,
+)
 def status(registry: str, channel: str | None, as_json: bool) -> None:
     """Show what is live on each channel, since when, by whom and why."""
     opened = Registry.open(registry)

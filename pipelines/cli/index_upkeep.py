@@ -17,6 +17,7 @@ from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
+    complete_versions,
     open_registry,
     with_channel,
     with_dry_run,
@@ -84,7 +85,7 @@ def gc(
     epilog="Example: lookalike index export 20261122-1a2b3c --registry gs://shop/registry "
     "--to ./copy --verdicts"
 )
-@click.argument("version")
+@click.argument("version", shell_complete=complete_versions)
 @with_registry
 @with_dry_run
 @click.option("--to", "other", required=True, metavar="URI", help="The registry to copy it to.")

@@ -17,6 +17,8 @@ from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
+    complete_channels,
+    complete_versions,
     known_channel,
     open_registry,
     verdict_line,
@@ -28,7 +30,13 @@ from pipelines.cli.index_options import (
     "list", epilog="Example: lookalike index list --registry .lookalike/demo/registry --limit 5"
 )
 @with_registry
-@click.option("--channel", metavar="NAME", envvar="LOOKALIKE_CHANNEL", help="Mark this channel.")
+@click.option(
+    "--channel",
+    metavar="NAME",
+    envvar="LOOKALIKE_CHANNEL",
+    help="Mark this channel.",
+    shell_complete=complete_channels,
+)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest N.")
 @click.option("--all", "everything", is_flag=True, help="Every version.")
 def list_(registry: str, channel: str | None, limit: int, everything: bool, as_json: bool) -> None:
@@ -88,7 +96,7 @@ def _list_row(
 @click.command(
     epilog="Example: lookalike index show 20261122-1a2b3c --registry .lookalike/demo/registry"
 )
-@click.argument("version")
+@click.argument("version", shell_complete=complete_versions)
 @with_registry
 @click.option("--channel", metavar="NAME", hidden=True, help="Not needed.")
 def show(version: str, registry: str, channel: str | None, as_json: bool) -> None:
@@ -158,7 +166,7 @@ def _mapping(values: dict[str, Any]) -> str:
 @click.command(
     epilog="Example: lookalike index verify 20261122-1a2b3c --registry gs://shop/registry --golden"
 )
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=complete_versions)
 @with_registry
 @click.option(
     "--golden",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -459,6 +462,16 @@ def test_a_dead_webhook_fails_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatc
     assert "secret-path" not in answer.err
 
 
+def test_a_hook_that_hangs_holds_nobody_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv(events.URL_VARIABLE, f"http://127.0.0.1:{port}/")
+        answer = desk.on_prod("rollback", "--reason", "bad")
+    assert answer.code == 0
+    assert desk.live == "v1"
+    assert "still trying in the background" in answer.err
+
+
 @pytest.mark.parametrize("url", ["not a url", "ftp://x/y", "file:///etc/passwd"])
 def test_a_wrong_webhook_fails_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, url: str
@@ -470,6 +483,38 @@ def test_a_wrong_webhook_fails_nothing(
 
 
 # The commands as such
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["index", "ro"], ["rollback"]),
+        (["index", "rollback", "--re"], ["--registry", "--reason"]),
+        (["index", "show", ""], ["v3", "v2", "v1"]),
+        (["index", "rollback", "--to", "v1"], ["v1"]),
+        (["index", "status", "--channel", "p"], ["prod"]),
+    ],
+)
+def test_bash_completes_commands_options_versions_and_channels(
+    desk: Desk, words: list[str], offered: list[str]
+) -> None:
+    line = " ".join(shlex.quote(word) for word in ["lookalike", *words])
+    script = (
+        'eval "$(_LOOKALIKE_COMPLETE=bash_source lookalike)"; '
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words)}; COMPREPLY=(); "
+        "_lookalike_completion lookalike; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    completed = subprocess.run(
+        ["bash", "-c", script],
+        env={
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "LOOKALIKE_REGISTRY": desk.uri,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert completed.stdout.split() == offered
 
 
 def test_every_command_has_help_with_an_example_and_documented_options() -> None:
