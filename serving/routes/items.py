@@ -1,0 +1,68 @@
+"""Items: what looks like one, what it is, its picture."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from serving import answers
+from serving.routes.interface import REFUSALS, K, json_answer
+from serving.service import Service
+
+_PICTURE_SECONDS = 3600
+
+
+def add(app: FastAPI, service: Service) -> None:
+    """Adds the routes of items."""
+    images = service.settings.images
+
+    # Item ids may hold slashes: the last of these routes takes whatever the others leave.
+    @app.get(
+        "/v1/items/{item_id:path}/similar",
+        response_model=answers.SimilarAnswer,
+        responses=REFUSALS,
+    )
+    async def similar(item_id: str, k: K = 10, exclude_same_product: bool = True) -> Response:
+        """What looks like an item: one image a product, never the item itself."""
+        bundle = service.bundle()
+        item = service.item(bundle, item_id)
+        hits = await service.similar(bundle, item, k, exclude_same_product=exclude_same_product)
+        content = answers.SimilarAnswer(
+            version=bundle.version,
+            query=answers.ItemQuery(
+                item_id=item.item_id,
+                product_id=item.product_id,
+                exclude_same_product=exclude_same_product,
+            ),
+            results=answers.describe_hits(bundle, hits, images=images),
+        )
+        return json_answer(content.model_dump(), bundle)
+
+    @app.get("/v1/items/{item_id:path}/image", response_class=Response, responses=REFUSALS)
+    async def image(item_id: str) -> Response:
+        """An item's picture as it was indexed."""
+        item = service.item(service.bundle(), item_id)
+        data, kind = await service.picture(lambda: service.pictures.original(item))
+        return _picture(data, kind)
+
+    @app.get("/v1/items/{item_id:path}/thumbnail", response_class=Response, responses=REFUSALS)
+    async def thumbnail(item_id: str) -> Response:
+        """An item's picture as a small JPEG."""
+        item = service.item(service.bundle(), item_id)
+        data = await service.picture(lambda: service.pictures.thumbnail(item))
+        return _picture(data, "image/jpeg")
+
+    @app.get("/v1/items/{item_id:path}", response_model=answers.ItemDetail, responses=REFUSALS)
+    async def detail(item_id: str) -> Response:
+        """One item."""
+        bundle = service.bundle()
+        item = service.item(bundle, item_id)
+        content = answers.ItemDetail(
+            version=bundle.version, item=answers.describe_item(bundle, item, images=images)
+        )
+        return json_answer(content.model_dump(), bundle)
+
+
+def _picture(data: bytes, kind: str) -> Response:
+    headers = {"Cache-Control": f"private, max-age={_PICTURE_SECONDS}"}
+    return Response(data, media_type=kind, headers=headers)
