@@ -2,13 +2,15 @@
 
 What it takes care of: ScaNN's TensorFlow ops are built against another TensorFlow, so TensorFlow
 is hidden while ScaNN is imported; serialised paths are made relative; its pickled document ids are
-never written and never read; short answers come back padded with -1 instead of with phantom hits.
+never written and never read; short answers come back padded with -1 instead of with phantom hits;
+an index with SOAR, in which ScaNN's own delete and update end the process, keeps tombstones.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,9 @@ from components.search.searcher import (
 
 _ASSETS = "scann_assets.pbtxt"
 _PICKLE = "scann_docids.pkl"
+_POSITIONS = "positions.npy"
+# Points that ScaNN takes up at once; larger batches gain nothing.
+_UPSERT_BATCH = 256
 
 
 def _import_scann() -> ModuleType:
@@ -51,11 +56,27 @@ def _import_scann() -> ModuleType:
 class ScannSearcher:
     """Approximate search by asymmetric hashing, with or without a tree of partitions."""
 
-    def __init__(self, native: Any, parameters: IndexParameters, *, shape: tuple[int, int]) -> None:
-        """Wraps ScaNN's own searcher; use `build` or `load`."""
+    def __init__(
+        self,
+        native: Any,
+        parameters: IndexParameters,
+        *,
+        shape: tuple[int, int],
+        positions: Indices | None = None,
+    ) -> None:
+        """Wraps ScaNN's own searcher; use `build` or `load`.
+
+        Args:
+            native: ScaNN's searcher.
+            parameters: How it was built and how it searches.
+            shape: Items and dimensions.
+            positions: int64 `[native size]`: the position of each of ScaNN's points, -1 for a
+                tombstone; None when they are the same.
+        """
         self._native = native
         self._parameters = parameters
         self._shape = shape
+        self._positions = positions
 
     @classmethod
     def build(cls, vectors: Vectors, parameters: IndexParameters) -> ScannSearcher:
@@ -122,11 +143,13 @@ class ScannSearcher:
                 f"{directory}: ScaNN cannot load the index ({error}); it is damaged or was "
                 "written by another version: rebuild it"
             ) from None
-        if native.size() != shape[0]:
+        positions = _load_positions(directory / _POSITIONS, native.size())
+        found = native.size() if positions is None else int(np.sum(positions >= 0))
+        if found != shape[0]:
             raise InputError(
-                f"{directory}: expected an index over {shape[0]} vectors, found {native.size()}"
+                f"{directory}: expected an index over {shape[0]} vectors, found {found}"
             )
-        return cls(native, parameters, shape=shape)
+        return cls(native, parameters, shape=shape, positions=positions)
 
     @property
     def parameters(self) -> IndexParameters:
@@ -141,7 +164,7 @@ class ScannSearcher:
     def tuned(self, *, reorder: int, leaves_to_search: int) -> ScannSearcher:
         """Returns a searcher over the same index that searches with other settings."""
         parameters = replace(self._parameters, reorder=reorder, leaves_to_search=leaves_to_search)
-        return ScannSearcher(self._native, parameters, shape=self._shape)
+        return ScannSearcher(self._native, parameters, shape=self._shape, positions=self._positions)
 
     def search(self, vectors: Vectors, k: int) -> tuple[Indices, Vectors]:
         """See `components.search.searcher.Searcher.search`."""
@@ -166,6 +189,28 @@ class ScannSearcher:
     def _search(
         self, vectors: Vectors, k: int, reorder: int, leaves: int
     ) -> tuple[Indices, Vectors]:
+        """Returns `[queries, k]` positions and scores, padded, tombstones left out."""
+        positions = self._positions
+        if positions is None:
+            return self._ask(vectors, k, reorder, leaves)
+        size = len(positions)
+        dead = size - self._shape[0]
+        # As many more as there are tombstones among so many on average, and a few.
+        fetch = min(size, k + min(dead, 8 + 2 * k * dead // size))
+        while True:
+            indices, scores = self._ask(vectors, fetch, reorder, leaves)
+            found = np.where(indices >= 0, positions[np.maximum(indices, 0)], -1)
+            # Stable: real hits keep their order, tombstones and padding go to the end.
+            order = np.argsort(found < 0, axis=1, kind="stable")[:, :k]
+            found = np.take_along_axis(found, order, axis=1)
+            scores = np.where(found >= 0, np.take_along_axis(scores, order, axis=1), -np.inf)
+            full = fetch >= min(size, k + dead)
+            if full or not len(vectors) or (found[:, -1] >= 0).all():
+                return found, scores.astype(np.float32)
+            fetch = min(size, k + dead, 4 * fetch)
+
+    def _ask(self, vectors: Vectors, k: int, reorder: int, leaves: int) -> tuple[Indices, Vectors]:
+        """Returns `[queries, k]` of ScaNN's own positions and scores, padded."""
         # ScaNN returns at most as many neighbours as it reorders, without a word.
         width = max(reorder, k)
         leaves = leaves or -1
@@ -184,6 +229,83 @@ class ScannSearcher:
             scores[:, : many.shape[1]][real] = values[real]
         return indices, scores
 
+    def upserted(self, replaced: Indices, vectors: Vectors) -> ScannSearcher:
+        """Takes replaced and added vectors up; `components.search.growing.upsert` has checked.
+
+        Args:
+            replaced: int64: the positions whose vectors are new.
+            vectors: float32 `[items, dim]` as they are to be; those past the present ones are new.
+        """
+        items, dim = self._shape
+        added = np.arange(items, len(vectors))
+        shape = (len(vectors), dim)
+        positions = self._tombstones()
+        if positions is None:
+            self._add([*replaced.tolist(), *[None] * len(added)], vectors[[*replaced, *added]])
+            return ScannSearcher(self._native, self._parameters, shape=shape)
+        positions[np.isin(positions, replaced)] = -1
+        new = np.concatenate([replaced, added])
+        self._add([None] * len(new), vectors[new])
+        positions = np.concatenate([positions, new])
+        return ScannSearcher(self._native, self._parameters, shape=shape, positions=positions)
+
+    def deleted(self, gone: Sequence[int], order: Indices) -> ScannSearcher:
+        """Takes vectors out; `components.search.growing.delete` has checked.
+
+        Args:
+            gone: The positions taken out.
+            order: int64 `[items left]`: which old position stands where, the last in the gaps.
+        """
+        shape = (len(order), self._shape[1])
+        positions = self._tombstones()
+        if positions is None:
+            # Highest first, as `order_after_delete` counts: ScaNN moves its last point each time.
+            self._native.searcher.delete(sorted(gone, reverse=True))
+            return ScannSearcher(self._native, self._parameters, shape=shape)
+        now = np.full(self._shape[0], -1, np.int64)
+        now[order] = np.arange(len(order))
+        positions = np.where(positions >= 0, now[np.maximum(positions, 0)], -1)
+        return ScannSearcher(self._native, self._parameters, shape=shape, positions=positions)
+
+    def _tombstones(self) -> Indices | None:
+        """Returns the positions to mark tombstones in; None where ScaNN itself can delete."""
+        if self._positions is not None:
+            return self._positions.copy()
+        # Seen with ScaNN 1.4.2: update and delete end the process on an index with SOAR.
+        return np.arange(self._shape[0]) if self._parameters.soar else None
+
+    def _add(self, places: list[int | None], vectors: Vectors) -> None:
+        if places:
+            # Its own wrapper needs the document ids that it would pickle.
+            self._native.searcher.upsert(places, np.ascontiguousarray(vectors), _UPSERT_BATCH)
+
     def save(self, directory: Path) -> None:
         """Writes ScaNN's files with relative paths into an existing directory."""
         self._native.serialize(str(directory), relative_path=True)
+        if self._positions is not None:
+            np.save(directory / _POSITIONS, self._positions, allow_pickle=False)
+
+
+def _load_positions(path: Path, size: int) -> Indices | None:
+    """Returns the positions of ScaNN's points, None where there is no such file.
+
+    Raises:
+        InputError: It does not belong to the index.
+    """
+    if not path.exists():
+        return None
+    try:
+        positions = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a npy file of positions ({error})") from None
+    live = positions[positions >= 0] if positions.dtype == np.int64 else None
+    if (
+        live is None
+        or positions.shape != (size,)
+        or not np.array_equal(np.sort(live), np.arange(len(live)))
+    ):
+        raise InputError(
+            f"{path}: expected int64 [{size}] with each position once and -1 for tombstones, found "
+            f"{positions.dtype} {list(positions.shape)}"
+        )
+    return np.asarray(positions)
