@@ -102,3 +102,22 @@ def _not_asked(version: str, digest: str, incumbent: str, offline: str) -> Verdi
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         writer=WRITER,
     )
+
+
+def judge(
+    registry: str,
+    channel: str,
+    version: str,
+    judgement: str,
+    verdict: str,
+    report: str,
+    *,
+    wait_minutes: float,
+) -> tuple[str, str, str, str]:
+    """Judges the campaign of a candidate that was published before, from the registry alone.
+
+    Returns:
+        The status, the version, the incumbent as pipelines name it (`none` for none), and what the
+        newest offline verdict on the version says (`none` without one).
+    """
+    raise InputError("human_eval: judging a published campaign is not built yet")
