@@ -1,7 +1,8 @@
-"""Reads a compiled pipeline (KFP IR) as the list of steps that the local runner executes.
+"""What a compiled pipeline (KFP IR) says, as the list of steps that the local runner executes.
 
-The file that Kubeflow and Vertex run is the file that runs here: interface, wiring, defaults and
-the code of each component's body come from it, not from a second description.
+The file that Kubeflow and Vertex run is the file that runs here: interface, wiring, defaults,
+branches, the exit handler and the code of each component's body come from it, not from a second
+description. `pipelines.local.ir_graph` turns its nested graphs into this flat list.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from components.contracts.errors import InputError
+from pipelines.local.conditions import Condition
 
 Scalar = str | int | float | bool
 PARAMETER_TYPES: dict[str, type] = {
@@ -22,6 +23,8 @@ PARAMETER_TYPES: dict[str, type] = {
     "NUMBER_DOUBLE": float,
     "BOOLEAN": bool,
 }
+# What the backend writes where a constant names the run that it is part of.
+RUN_ID = "{{$.pipeline_job_uuid}}"
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,32 @@ class FromStep:
     output: str
 
 
+Source = FromPipeline | FromStep | Scalar
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What must hold for the steps of a branch to run.
+
+    Attributes:
+        name: What the UI shows on the branch.
+        condition: The condition.
+        values: Where the value of each name in it comes from.
+    """
+
+    name: str
+    condition: Condition
+    values: Mapping[str, Source]
+
+
 @dataclass(frozen=True)
 class Step:
     """One task of the pipeline.
 
     Attributes:
-        name: The task's name, which is also its folder in `components/`.
+        name: The task's name, with underscores.
+        title: What the UI shows.
+        folder: Its folder in `components/`.
         function: The component function in `source`.
         source: The component body's Python source, as compiled.
         parameters: Where each parameter's value comes from; a scalar is a constant.
@@ -87,17 +110,31 @@ class Step:
         output_artifacts: Schema title by output artifact.
         output_parameters: Names of the output parameters.
         cacheable: Whether the pipeline allows this task's result to be reused.
+        branches: The branches that it lies in, outermost first.
+        timeout_s: How long it may take, in seconds; None for as long as it likes.
+        status_parameter: The parameter that gets the final status of the steps that this exit
+            handler comes after; empty for a plain step.
     """
 
     name: str
+    title: str
+    folder: str
     function: str
     source: str
-    parameters: Mapping[str, FromPipeline | FromStep | Scalar]
+    parameters: Mapping[str, Source]
     parameter_types: Mapping[str, type]
     artifacts: Mapping[str, FromStep]
     output_artifacts: Mapping[str, str]
     output_parameters: tuple[str, ...]
     cacheable: bool
+    branches: tuple[Branch, ...] = ()
+    timeout_s: float | None = None
+    status_parameter: str = ""
+
+    @property
+    def is_exit_handler(self) -> bool:
+        """Whether it runs at the end, however the other steps ended."""
+        return bool(self.status_parameter)
 
 
 @dataclass(frozen=True)
@@ -107,7 +144,7 @@ class Pipeline:
     Attributes:
         name: The pipeline's name.
         parameters: By name.
-        steps: In an order in which they can run.
+        steps: In an order in which they can run; exit handlers last.
     """
 
     name: str
@@ -121,12 +158,29 @@ def read_pipeline(path: Path) -> Pipeline:
     Raises:
         InputError: The file is not a compiled pipeline, or uses what the local runner cannot run.
     """
+    from pipelines.local.ir_graph import flatten  # noqa: PLC0415 - it builds on this module's types
+
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # The C parser where there is one: the file is read at the start of every run.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: expected a compiled pipeline ({error})") from None
     try:
-        return _pipeline(document)
+        definitions = document["root"].get("inputDefinitions", {}).get("parameters", {})
+        return Pipeline(
+            name=document["pipelineInfo"]["name"],
+            parameters={
+                name: Parameter(
+                    name=name,
+                    type=PARAMETER_TYPES[definition["parameterType"]],
+                    default=_typed(definition.get("defaultValue"), definition["parameterType"]),
+                    description=definition.get("description", ""),
+                )
+                for name, definition in definitions.items()
+            },
+            steps=flatten(document),
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: expected a compiled pipeline (KFP IR), could not find {error}; "
@@ -134,92 +188,7 @@ def read_pipeline(path: Path) -> Pipeline:
         ) from None
 
 
-def _pipeline(document: dict[str, Any]) -> Pipeline:
-    root = document["root"]
-    definitions = root.get("inputDefinitions", {}).get("parameters", {})
-    parameters = {
-        name: Parameter(
-            name=name,
-            type=PARAMETER_TYPES[definition["parameterType"]],
-            default=_typed(definition.get("defaultValue"), definition["parameterType"]),
-            description=definition.get("description", ""),
-        )
-        for name, definition in definitions.items()
-    }
-    tasks = root["dag"]["tasks"]
-    steps = [_step(name, tasks[name], document) for name in _ordered(tasks)]
-    return Pipeline(document["pipelineInfo"]["name"], parameters, tuple(steps))
-
-
-def _typed(value: Any, parameter_type: str) -> Scalar | None:
-    return None if value is None else PARAMETER_TYPES[parameter_type](value)
-
-
-def _ordered(tasks: dict[str, Any]) -> list[str]:
-    """Returns the task names, each after those it depends on."""
-    ordered: list[str] = []
-    waiting = dict(tasks)
-    while waiting:
-        ready = [
-            name
-            for name, task in waiting.items()
-            if all(other in ordered for other in task.get("dependentTasks", ()))
-        ]
-        if not ready:
-            raise InputError(f"the tasks {', '.join(waiting)} wait for each other")
-        for name in ready:
-            ordered.append(name)
-            del waiting[name]
-    return ordered
-
-
-def _folder(task: str) -> str:
-    """Returns the step's folder: kfp writes task names with hyphens."""
-    return task.replace("-", "_")
-
-
-def _step(name: str, task: dict[str, Any], document: dict[str, Any]) -> Step:
-    component = document["components"][task["componentRef"]["name"]]
-    if "executorLabel" not in component:
-        raise InputError(f"task {name!r} is a sub-pipeline; the local runner runs plain tasks")
-    executor = document["deploymentSpec"]["executors"][component["executorLabel"]]
-    container = executor["container"]
-    arguments = container["args"]
-    inputs = task.get("inputs", {})
-    types = {
-        key: PARAMETER_TYPES[definition["parameterType"]]
-        for key, definition in component.get("inputDefinitions", {}).get("parameters", {}).items()
-    }
-    outputs = component.get("outputDefinitions", {})
-    return Step(
-        name=_folder(name),
-        function=arguments[arguments.index("--function_to_execute") + 1],
-        source=container["command"][-1],
-        parameters={
-            key: _parameter(value, types[key])
-            for key, value in inputs.get("parameters", {}).items()
-        },
-        parameter_types=types,
-        artifacts={
-            key: FromStep(
-                _folder(value["taskOutputArtifact"]["producerTask"]),
-                value["taskOutputArtifact"]["outputArtifactKey"],
-            )
-            for key, value in inputs.get("artifacts", {}).items()
-        },
-        output_artifacts={
-            key: definition["artifactType"]["schemaTitle"]
-            for key, definition in outputs.get("artifacts", {}).items()
-        },
-        output_parameters=tuple(outputs.get("parameters", {})),
-        cacheable=bool(task.get("cachingOptions", {}).get("enableCache", False)),
-    )
-
-
-def _parameter(value: dict[str, Any], kind: type) -> FromPipeline | FromStep | Scalar:
-    if "componentInputParameter" in value:
-        return FromPipeline(value["componentInputParameter"])
-    if "taskOutputParameter" in value:
-        source = value["taskOutputParameter"]
-        return FromStep(_folder(source["producerTask"]), source["outputParameterKey"])
-    return kind(value["runtimeValue"]["constant"])  # type: ignore[no-any-return]
+def _typed(value: object, parameter_type: str) -> Scalar | None:
+    if value is None:
+        return None
+    return PARAMETER_TYPES[parameter_type](value)  # type: ignore[no-any-return]

@@ -202,7 +202,7 @@ def _identity(pipeline: Pipeline, given: Mapping[str, Scalar], outside: str) -> 
     parts = [
         outside,
         *(f"{name}={value!r}" for name, value in sorted(given.items())),
-        *(f"{step.name} {step.source} {code_digest(step.name)}" for step in pipeline.steps),
+        *(f"{step.name} {step.source} {code_digest(step.folder)}" for step in pipeline.steps),
     ]
     return sha256_bytes("\n".join(parts).encode())
 

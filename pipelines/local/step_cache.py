@@ -57,17 +57,17 @@ class StepResult:
 
 
 @cache
-def code_digest(step: str) -> str:
+def code_digest(folder: str) -> str:
     """Returns a digest of the code of a step: its folder and what lies below the steps."""
     below = ("contracts", "registry", "search")
-    folders = [_CODE_ROOT / "components" / name for name in (step, *below)]
-    if step == "evaluate":
+    folders = [_CODE_ROOT / "components" / name for name in (folder, *below)]
+    if folder == "evaluate":
         # The step asks the real server, so the server's code is part of what it measures.
         folders.append(_CODE_ROOT / "serving")
     lines = [
         f"{path.relative_to(_CODE_ROOT).as_posix()} {sha256_bytes(path.read_bytes())}"
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
+        for place in folders
+        for path in sorted(place.rglob("*"))
         if path.suffix in (".py", ".css", ".html", ".js", ".yaml")
     ]
     return sha256_bytes("\n".join(lines).encode())
@@ -116,7 +116,7 @@ def step_key(
     """
     parts = {
         "source": step.source,
-        "code": code_digest(step.name),
+        "code": code_digest(step.folder),
         "parameters": dict(parameters),
         "upstream": dict(upstream),
         "outside": outside,

@@ -91,6 +91,11 @@ class LiveTable:
         row.status = "cached" if result.cached else "done"
         row.seconds = result.seconds
 
+    def skipped(self, step: str, branch: str) -> None:
+        """A step lies in a branch that is not taken."""
+        del branch  # The outcome below the table says which was.
+        self._rows[step].status = "not taken"
+
     def failed(self, step: str, message: str) -> None:
         """A step did not end well."""
         del message  # Printed below the table once, in full.
@@ -109,6 +114,7 @@ class LiveTable:
             "done": Text("✓ done", "green"),
             "cached": Text("✓ cached", "blue"),
             "failed": Text("✗ failed", "bold red"),
+            "not taken": Text("- not taken", "dim"),
         }
         for step, row in self._rows.items():
             table.add_row(step, marks[row.status], self._time(row), _progress(row))
@@ -116,7 +122,7 @@ class LiveTable:
 
     @staticmethod
     def _time(row: _Row) -> Text:
-        if row.status == "waiting":
+        if row.status in ("waiting", "not taken"):
             return Text("")
         if row.status == "cached":
             return Text(f"({duration(row.seconds or 0)})", "dim")
@@ -175,6 +181,10 @@ class PlainLines:
         """A step ended well, or was found finished."""
         how = "cached, took" if result.cached else "done in"
         self._print(f"{result.step}: {how} {duration(result.seconds)}")
+
+    def skipped(self, step: str, branch: str) -> None:
+        """A step lies in a branch that is not taken."""
+        self._print(f"{step}: not taken ({branch})")
 
     def failed(self, step: str, message: str) -> None:
         """A step did not end well."""

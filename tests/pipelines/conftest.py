@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,19 @@ root:
 schemaVersion: 2.1.0
 sdkVersion: kfp-2.17.0
 """  # noqa: E501
+
+
+@pytest.fixture(scope="session")
+def branching(tmp_path_factory) -> Path:
+    """A pipeline with three branches and an exit handler, compiled by kfp."""
+    specification = importlib.util.spec_from_file_location(
+        "branches", Path(__file__).with_name("branches.py")
+    )
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    path = tmp_path_factory.mktemp("compiled") / "branches.yaml"
+    module.write(path)
+    return path
 
 
 @pytest.fixture

@@ -24,6 +24,9 @@ class Notes:
     def finished(self, result):
         self.events.append(("cached" if result.cached else "finished", result.step))
 
+    def skipped(self, step, branch):
+        self.events.append(("skipped", step))
+
     def failed(self, step, message):
         self.events.append(("failed", step))
 
@@ -127,3 +130,63 @@ def test_a_damaged_result_is_computed_again(toy, tmp_path):
     _, events = run(toy, tmp_path / "w")
 
     assert ("started", "first") in events
+
+
+def run_branches(path: Path, workspace: Path, answer: str):
+    notes = Notes()
+    with tempfile.TemporaryFile() as lock:
+        run = Run(
+            workspace=workspace,
+            parameters={"answer": answer, "mark": "!"},
+            outside={},
+            lock=lock.fileno(),
+            still_good=lambda _: True,
+            run_id="run-7",
+        )
+        try:
+            results = run_pipeline(read_pipeline(path), run, notes)
+        except StepFailedError as error:
+            return error, notes.events
+    return results, notes.events
+
+
+@pytest.mark.parametrize(
+    ("answer", "step", "output"),
+    [
+        ("pass", "passed", "pass !"),
+        ("fail", "held", "held: fail"),
+        ("else", "held_2", "held: else"),
+    ],
+)
+def test_the_branch_whose_condition_holds_runs_alone(branching, tmp_path, answer, step, output):
+    results, events = run_branches(branching, tmp_path, answer)
+
+    assert list(results) == ["gate", step, "tell"]
+    assert results[step].outputs == {"Output": output}
+    assert {name for kind, name in events if kind == "skipped"} == {
+        "passed", "held", "held_2",
+    } - {step}  # fmt: skip
+    note = results["tell"].artifacts["note"].read_text()
+    assert note == "run-7 SUCCEEDED None None"
+
+
+def test_the_exit_handler_runs_after_a_failure_and_hears_why(branching, tmp_path):
+    error, events = run_branches(branching, tmp_path, "break")
+
+    assert isinstance(error, StepFailedError)
+    assert error.step == "gate"
+    assert events == [
+        ("started", "gate"),
+        ("failed", "gate"),
+        ("started", "tell"),
+        ("finished", "tell"),
+    ]
+    note = next((tmp_path / "steps" / "tell").glob("*/outputs/note.md")).read_text()
+    assert note == "run-7 FAILED 3 gate: answer: expected no break"
+
+
+def test_a_step_that_takes_longer_than_it_may_is_ended(branching, tmp_path):
+    error, events = run_branches(branching, tmp_path, "sleep")
+
+    assert "took longer than the 2 s it may take" in str(error)
+    assert ("finished", "tell") in events
