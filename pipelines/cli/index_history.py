@@ -8,10 +8,10 @@ import click
 
 from components.registry import history as sealed_history
 from components.registry.channel import Move
+from components.registry.opening import open_channel
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
-    open_channel,
     with_channel,
     with_registry,
 )

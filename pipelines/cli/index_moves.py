@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 import click
 
-from components.promote.promote import promote_candidate
+from components.promote import operations
 from components.registry import events
-from components.registry.channel import Move, check_text
-from components.registry.registry import Registry
+from components.registry.channel import Kind, check_text
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
     complete_versions,
-    open_channel,
-    open_registry,
     with_channel,
     with_dry_run,
     with_reason,
@@ -25,34 +20,30 @@ from pipelines.cli.index_options import (
 )
 
 
-def _finish(
-    registry: str,
-    channel: str,
-    move: Move | None,
-    *,
-    words: str,
-    reasons: Sequence[str] = (),
-    result: dict[str, Any],
-    as_json: bool,
-) -> None:
+def _finish(channel: str, done: operations.Done, *, as_json: bool) -> None:
     """Says what was done: words for people, a JSON event for programs, a POST for the webhook.
 
     Words go to standard error, so that standard output holds nothing but JSON; a person at a
     terminal sees only the words.
+
+    Raises:
+        SystemExit: 1: a gate refused it.
     """
-    event = None
-    if move is not None and move.kind in events.EVENT_KINDS:
-        event = events.event(registry, channel, move)
     if as_json:
-        answer({"channel": channel, **result, "event": event})
+        answer({"channel": channel, **done.result, "event": done.event})
     else:
-        click.echo(text.bullets(words, reasons, wrap=sys.stderr.isatty()), err=True)
-        if event is not None and not sys.stdout.isatty():
-            click.echo(events.to_line(event))
-    if event is not None:
+        words = text.styled(done.words, "alarm") if done.refused else done.words
+        if done.version:
+            words = words.replace(done.version, text.styled(done.version, "live"), 1)
+        click.echo(text.bullets(words, done.reasons, wrap=sys.stderr.isatty()), err=True)
+        if done.event is not None and not sys.stdout.isatty():
+            click.echo(events.to_line(done.event))
+    if done.event is not None:
         sys.stdout.flush()
-        if problem := events.announce_soon(event):
+        if problem := events.announce_soon(done.event):
             click.echo(f"warning: {problem}", err=True)
+    if done.refused:
+        raise SystemExit(1)
 
 
 @click.command(
@@ -81,36 +72,16 @@ def promote(
 ) -> None:
     """Make a version live, if its verdicts, its bytes and the channel's policy allow it."""
     check_text("--reason", reason)
-    open_registry(registry)
-    outcome = promote_candidate(
+    done = operations.promote(
         registry=registry,
         channel=channel,
         version=version,
-        expected_incumbent=None,
         who=who,
         why=reason,
         force=force,
         dry_run=dry_run,
     )
-    before = outcome.previous or "nothing"
-    if outcome.outcome == "promoted":
-        verb = "would be" if dry_run else "is"
-        words = f"{channel}: {text.styled(version, 'live')} {verb} live; before: {before}"
-    elif outcome.outcome == "unchanged":
-        words = f"{channel}: {version} is live already; nothing was changed"
-    else:
-        words = text.styled(f"{channel}: refused; {before} stays live", "alarm")
-    _finish(
-        registry,
-        channel,
-        outcome.move,
-        words=words,
-        reasons=outcome.reasons,
-        result=outcome.to_json(),
-        as_json=as_json,
-    )
-    if outcome.outcome == "refused":
-        raise SystemExit(1)
+    _finish(channel, done, as_json=as_json)
 
 
 @click.command(
@@ -136,34 +107,10 @@ def rollback(
     Works on a frozen channel, too, and asks no gate.
     """
     check_text("--reason", reason)
-    opened, state = open_channel(registry, channel)
-    target, passed = opened.plan_rollback(state, to=to)
-    move = None
-    if not dry_run:
-        move = opened.move(
-            channel,
-            to=target,
-            expected_from=state.live,
-            kind="rollback",
-            who=who,
-            why=reason,
-            checked=state,
-        )
-    verb = "would be" if dry_run else "is"
-    words = f"{channel}: {text.styled(target, 'live')} {verb} live again"
-    reasons = [
-        f"{state.live} {verb} quarantined; `lookalike index release {state.live}` ends that",
-        *(f"passed over: {reason}" for reason in passed),
-    ]
-    result = {
-        "outcome": "rolled_back",
-        "from": state.live,
-        "to": target,
-        "passed_over": list(passed),
-        "dry_run": dry_run,
-        "move": None if move is None else move.to_json(),
-    }
-    _finish(registry, channel, move, words=words, reasons=reasons, result=result, as_json=as_json)
+    done = operations.roll_back(
+        registry=registry, channel=channel, to=to, who=who, why=reason, dry_run=dry_run
+    )
+    _finish(channel, done, as_json=as_json)
 
 
 @click.command(
@@ -240,49 +187,25 @@ def release(
     _note(registry, channel, reason, who, "release", version, dry_run=dry_run, as_json=as_json)
 
 
-_DONE = {
-    "freeze": "frozen: no promotion is taken; rollback still works",
-    "unfreeze": "takes promotions again",
-    "quarantine": "{} is quarantined",
-    "release": "{} is released; nothing is promoted by that",
-}
-
-
 def _note(
     registry: str,
     channel: str,
     reason: str,
     who: str,
-    kind: str,
+    kind: Kind,
     subject: str,
     *,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     check_text("--reason", reason)
-    opened, _ = open_channel(registry, channel)
-    if dry_run:
-        opened.check_note(channel, kind, subject)
-        move = None
-    else:
-        move = _write(opened, channel, kind, subject, who=who, why=reason)
-    words = f"{channel}: {'would be: ' if dry_run else ''}{_DONE[kind].format(subject)}"
-    result = {
-        "outcome": kind,
-        "version": subject,
-        "dry_run": dry_run,
-        "move": None if move is None else move.to_json(),
-    }
-    _finish(registry, channel, move, words=words, result=result, as_json=as_json)
-
-
-def _write(
-    registry: Registry, channel: str, kind: str, subject: str, *, who: str, why: str
-) -> Move:
-    if kind == "freeze":
-        return registry.freeze(channel, who=who, why=why)
-    if kind == "unfreeze":
-        return registry.unfreeze(channel, who=who, why=why)
-    if kind == "quarantine":
-        return registry.quarantine(channel, subject, who=who, why=why)
-    return registry.release(channel, subject, who=who, why=why)
+    done = operations.note(
+        kind,
+        registry=registry,
+        channel=channel,
+        version=subject,
+        who=who,
+        why=reason,
+        dry_run=dry_run,
+    )
+    _finish(channel, done, as_json=as_json)

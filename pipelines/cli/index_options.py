@@ -9,10 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from components.contracts.errors import InputError, LookalikeError
-from components.registry.channel import ChannelState, check_channel
+from components.contracts.errors import LookalikeError
 from components.registry.registry import Registry
-from components.registry.verdict_log import Stored
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -105,65 +103,6 @@ def _me() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def open_registry(uri: str) -> Registry:
-    """Opens a registry that must exist already.
-
-    Raises:
-        InputError: The URI cannot name one.
-        LookalikeError: Nothing is there.
-    """
-    registry = Registry.open(uri)
-    for prefix, name in (("channels/", None), ("bundles/", "manifest.json")):
-        if next(iter(registry.store.list(prefix, name=name)), None) is not None:
-            return registry
-    raise LookalikeError(
-        f"{uri}: there is no registry here, or it is empty; check --registry (`lookalike run` "
-        "keeps its registry in WORKSPACE/registry)"
-    )
-
-
-def known_channel(registry: Registry, name: str) -> ChannelState:
-    """Returns the state of a channel that must exist.
-
-    Raises:
-        InputError: There is no such channel; the message names those there are.
-    """
-    state = registry.channel(check_channel(name))
-    if state.generation == 0:
-        there = ", ".join(registry.channels()) or "none yet"
-        raise InputError(f"{registry.uri}: there is no channel {name!r}; there are: {there}")
-    return state
-
-
-def open_channel(uri: str, name: str) -> tuple[Registry, ChannelState]:
-    """Opens a registry and reads a channel, both of which must exist; asks as little as it can.
-
-    Raises:
-        InputError: There is no such channel.
-        LookalikeError: There is no registry.
-    """
-    registry = Registry.open(uri)
-    state = registry.channel(check_channel(name))
-    if state.generation == 0:
-        known_channel(open_registry(uri), name)
-    return registry, state
-
-
 def answer(value: dict[str, Any]) -> None:
     """Prints the JSON answer."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def verdict_line(stored: Stored) -> dict[str, Any]:
-    """Returns a verdict without its checks, for JSON answers."""
-    verdict = stored.verdict
-    return {
-        "key": stored.key,
-        "gate": verdict.gate,
-        "status": verdict.status,
-        "summary": verdict.summary(),
-        "created": verdict.created,
-        "writer": verdict.writer,
-        "simulated": verdict.simulated,
-        "signature": stored.signature,
-    }

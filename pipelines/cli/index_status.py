@@ -6,17 +6,13 @@ from typing import Any
 
 import click
 
-from components.contracts.errors import LookalikeError
-from components.registry import history
-from components.registry.channel import ChannelState, Move
+from components.registry.channel_report import channel_report
+from components.registry.opening import open_channel, open_registry
 from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
     complete_channels,
-    open_channel,
-    open_registry,
-    verdict_line,
     with_registry,
 )
 
@@ -37,7 +33,7 @@ def status(registry: str, channel: str | None, as_json: bool) -> None:
         names = [open_channel(registry, channel)[1].name]
     elif not (names := opened.channels()):
         open_registry(registry)
-    reports = [_report(opened, name) for name in names]
+    reports = [channel_report(opened, name) for name in names]
     if as_json:
         answer({"registry": registry, "channels": reports})
     elif not reports:
@@ -50,57 +46,6 @@ def status(registry: str, channel: str | None, as_json: bool) -> None:
         click.echo("\n\n".join(_status_text(report) for report in reports))
     if any(report["problems"] for report in reports):
         raise SystemExit(1)
-
-
-def _report(registry: Registry, name: str) -> dict[str, Any]:
-    """Returns everything that status says of a channel; what cannot be read becomes a problem."""
-    report: dict[str, Any] = {"channel": name, "live": "", "problems": []}
-    try:
-        state = registry.channel(name)
-    except LookalikeError as error:
-        report["problems"].append(str(error))
-        return report
-    target = ""
-    passed: tuple[str, ...] = ()
-    if state.live:
-        try:
-            target, passed = registry.rollback_target(state)
-        except LookalikeError as error:
-            report["problems"].append(str(error))
-    report |= {
-        "live": state.live,
-        "moves": state.moves,
-        "frozen": None if state.frozen is None else vars(state.frozen),
-        "quarantine": {version: vars(note) for version, note in state.quarantine.items()},
-        "rollback_to": target,
-        "rollback_passes_over": list(passed),
-        "since": None,
-        "bundle": None,
-        "verdicts": [],
-    }
-    if state.live:
-        try:
-            move = _live_move(registry, state)
-            report["since"] = None if move is None else move.to_json()
-            manifest, _ = registry.manifest(state.live)
-            report["bundle"] = {
-                "created": manifest.created,
-                "items": manifest.items,
-                "mode": manifest.mode,
-            }
-            report["verdicts"] = [
-                verdict_line(stored) for stored in registry.stored_verdicts(state.live)
-            ]
-        except LookalikeError as error:
-            report["problems"].append(str(error))
-    return report
-
-
-def _live_move(registry: Registry, state: ChannelState) -> Move | None:
-    for move in history.entries(registry.store, state):
-        if move.to == state.live and move.previous != move.to:
-            return move
-    return None
 
 
 def _status_text(report: dict[str, Any]) -> str:

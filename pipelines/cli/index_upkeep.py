@@ -12,13 +12,13 @@ import click
 from components.contracts.errors import InputError, LookalikeError
 from components.registry import sweep
 from components.registry.channel import check_channel
+from components.registry.opening import open_registry
 from components.registry.policy import Policy
 from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
     complete_versions,
-    open_registry,
     with_channel,
     with_dry_run,
     with_registry,

@@ -12,16 +12,14 @@ import click
 
 from components.contracts import verdict as verdicts
 from components.contracts.errors import LookalikeError
-from components.registry.channel import ChannelState
+from components.registry.channel_report import verdict_line, version_row
+from components.registry.opening import known_channel, open_registry
 from components.registry.registry import Registry
 from pipelines.cli import index_text as text
 from pipelines.cli.index_options import (
     answer,
     complete_channels,
     complete_versions,
-    known_channel,
-    open_registry,
-    verdict_line,
     with_registry,
 )
 
@@ -46,7 +44,7 @@ def list_(registry: str, channel: str | None, limit: int, everything: bool, as_j
     states = [opened.channel(name) for name in names]
     published = opened.published()[::-1]
     rows = [
-        _list_row(opened, version, updated, states)
+        version_row(opened, version, updated, states)
         for version, updated in (published if everything else published[:limit])
     ]
     if as_json:
@@ -73,24 +71,6 @@ def list_(registry: str, channel: str | None, limit: int, everything: bool, as_j
     )
     if len(rows) < len(published):
         click.echo(text.styled(f"{len(published) - len(rows)} older: --all shows them", "quiet"))
-
-
-def _list_row(
-    registry: Registry, version: str, updated: float, states: list[ChannelState]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"version": version, "published": updated, "items": 0, "mode": "?"}
-    row["states"] = [f"LIVE on {state.name}" for state in states if state.live == version] + [
-        f"quarantined on {state.name}" for state in states if version in state.quarantine
-    ]
-    try:
-        manifest, _ = registry.manifest(version)
-    except LookalikeError:
-        row["states"].append("UNREADABLE manifest")
-    else:
-        row |= {"items": manifest.items, "mode": manifest.mode, "created": manifest.created}
-    newest = {stored.verdict.gate: stored.verdict for stored in registry.stored_verdicts(version)}
-    row["verdicts"] = [f"{gate} {verdict.status}" for gate, verdict in sorted(newest.items())]
-    return row
 
 
 @click.command(
