@@ -115,6 +115,10 @@ class RatingLog:
             singles = self._read_all(unseen)
             self._follow_segments()
             with self._state:
+                # What another replica has compacted away is not compacted again here.
+                for key in set(self._raw).difference(listed):
+                    if key.rpartition("/")[2].removesuffix(".json") in self._sealed:
+                        del self._raw[key]
                 for key in sorted(singles):
                     self._raw[key] = singles[key]
                     self._take(_single(key, singles[key]))

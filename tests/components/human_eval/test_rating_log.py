@@ -285,4 +285,4 @@ def test_the_log_on_google_cloud_storage(gcs_store):
     found = gather(opened(store), campaign="c", tasks=[f"t{n}" for n in range(30)])
     assert len(found.valid) == 14
     assert found.counts() == {"doubled": 1}
-    assert len(other.follow()) == 15
+    assert len(other.follow()) == 14
