@@ -8,12 +8,15 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 
 from serving import problems
+from serving.access import Access
 from serving.engine import Engine
+from serving.metrics import Metrics
 from serving.middleware import Boundary
-from serving.routes import items, pages, probes, search
+from serving.routes import items, metrics, pages, probes, search
 from serving.service import Service
 from serving.settings import Settings
-from serving.telemetry import SILENT, Telemetry
+from serving.telemetry import Telemetry
+from serving.tracing import Several, Traces
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -22,7 +25,10 @@ def create_app(
     engine: Engine,
     settings: Settings,
     lifespan: Lifespan | None = None,
-    telemetry: Telemetry = SILENT,
+    telemetry: Telemetry | None = None,
+    *,
+    counts: Metrics | None = None,
+    traces: Traces | None = None,
 ) -> FastAPI:
     """Returns the app over an engine.
 
@@ -30,8 +36,16 @@ def create_app(
         engine: What answers; it may still be empty.
         settings: Limits.
         lifespan: What to start and stop with the app.
-        telemetry: Who hears what happens.
+        telemetry: Who hears what happens; the metrics and the traces when None.
+        counts: The metrics that `/metrics` shows; new ones when None.
+        traces: What makes traces; None for none.
+
+    Raises:
+        InputError: A token file or key that the settings name cannot be read.
     """
+    counts = counts or Metrics()
+    telemetry = telemetry or (Several(counts, traces) if traces else counts)
+    access = Access(settings.access)
     service = Service(engine, settings, telemetry)
     app = FastAPI(
         title="Lookalike",
@@ -43,7 +57,9 @@ def create_app(
     )
     app.state.service = service
     problems.install(app)
-    app.add_middleware(Boundary, version=lambda: engine.version)
+    app.state.access = access
+    app.add_middleware(Boundary, version=lambda: engine.version, telemetry=telemetry, traces=traces)
+    metrics.add(app, counts, access)
     for routes in (probes, pages, search, items):
         routes.add(app, service)
     return app

@@ -1,13 +1,20 @@
-"""One JSON object a line on standard error."""
+"""One JSON object a line on standard error.
+
+Every line that is written while a request is answered carries the request's id, and the id of its
+trace where there is one.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 logger = logging.getLogger("lookalike.serving")
 
 
@@ -21,8 +28,11 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
-            **fields,
         }
+        for context in (request_id, trace_id):
+            if value := context.get():
+                entry[context.name] = value
+        entry |= fields
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=True, default=str)

@@ -18,10 +18,12 @@ from fastapi import FastAPI
 
 from components.contracts.errors import LookalikeError
 from components.contracts.files import write_json
-from serving import bundle_loader, log
+from serving import bundle_loader, log, tracing
 from serving.app import create_app
 from serving.engine import Engine
 from serving.follower import Follower, Source
+from serving.identity.config import AccessConfig
+from serving.metrics import Metrics
 from serving.settings import Settings, default_cache
 from serving.sources import ChannelSource, DirectorySource
 
@@ -55,6 +57,7 @@ def serve(
         ready_file=ready_file,
         cache=cache,
         images=images,
+        access=AccessConfig.from_environment(),
     )
     return run(settings)
 
@@ -79,6 +82,7 @@ class _Process:
         self._listener = listener
         self._started = time.perf_counter()
         self._engine = Engine()
+        self._counts = Metrics()
         self._follower = Follower(
             self._engine,
             _source(settings),
@@ -87,7 +91,10 @@ class _Process:
             retry_seconds=settings.retry_seconds,
         )
         self._failure: BaseException | None = None
-        app = create_app(self._engine, settings, self._lifespan)
+        self._traces = tracing.from_environment()
+        app = create_app(
+            self._engine, settings, self._lifespan, counts=self._counts, traces=self._traces
+        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -121,6 +128,8 @@ class _Process:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
             self._follower.close()
+            if self._traces is not None:
+                self._traces.close()
             app.state.service.close()
 
     async def _load_and_follow(self) -> None:

@@ -13,6 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import log, problems
+from serving.telemetry import SILENT, Telemetry
+from serving.tracing import Traces
 from serving.uploads import drain
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -32,15 +34,25 @@ _QUIET_PATHS = ("/healthz", "/readyz")
 class Boundary:
     """The outermost layer around the app."""
 
-    def __init__(self, app: ASGIApp, version: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        version: Callable[[], str],
+        telemetry: Telemetry = SILENT,
+        traces: Traces | None = None,
+    ) -> None:
         """Wraps the app.
 
         Args:
             app: What answers.
             version: Returns the version being served, for the log.
+            telemetry: Who hears of every request.
+            traces: What makes traces; None for none.
         """
         self.app = app
         self.version = version
+        self.telemetry = telemetry
+        self.traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -50,6 +62,11 @@ class Boundary:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope["request_id"] = request_id
+        log.request_id.set(request_id)
+        span = None
+        if self.traces is not None:
+            span, trace_id = self.traces.begin(scope)
+            log.trace_id.set(trace_id)
         started = time.perf_counter()
         status = 0
         body_read = False
@@ -85,18 +102,32 @@ class Boundary:
             if not status:
                 await _send_failure(scope, request_id, send_with_headers)
         finally:
-            path = scope["path"]
+            path, method = scope["path"], scope["method"]
+            route = _route(scope)
+            seconds = time.perf_counter() - started
+            self.telemetry.request(route, method, status, seconds)
+            if span is not None and self.traces is not None:
+                self.traces.end(
+                    span, method=method, route=route, status=status, version=self.version()
+                )
             if status >= 500 or path not in _QUIET_PATHS:
                 log.event(
                     "request",
                     level=logging.WARNING if status >= 500 else logging.INFO,
-                    method=scope["method"],
+                    method=method,
                     path=problems.shorten(path),
+                    route=route,
                     status=status,
-                    milliseconds=round(1000 * (time.perf_counter() - started), 1),
+                    milliseconds=round(1000 * seconds, 1),
                     request_id=request_id,
                     version=self.version(),
                 )
+
+
+def _route(scope: Scope) -> str:
+    """Returns the template of the route that answered: paths hold item ids."""
+    route = scope.get("route")
+    return getattr(route, "path_format", "") or getattr(route, "path", "") or "unmatched"
 
 
 async def _send_failure(scope: Scope, request_id: str, send: Send) -> None:

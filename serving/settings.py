@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.contracts.errors import InputError
+from serving.identity.config import AccessConfig
 
 _MEBIBYTE = 1024 * 1024
 
@@ -40,6 +41,7 @@ class Settings:
         image_threads: Photos that are decoded and embedded at the same time; each may need a few
             bytes of memory for every pixel.
         shutdown_seconds: Longest wait for open requests when the server is told to stop.
+        access: Who may do what.
     """
 
     registry: str | None = None
@@ -58,6 +60,7 @@ class Settings:
     search_threads: int = 4
     image_threads: int = 2
     shutdown_seconds: int = 10
+    access: AccessConfig = field(default_factory=AccessConfig)
 
     def __post_init__(self) -> None:
         """Refuses what no server could be made of.

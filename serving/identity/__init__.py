@@ -1,0 +1,1 @@
+"""Who is asking: tokens, sessions, and what a trusted proxy says."""
