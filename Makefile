@@ -89,13 +89,28 @@ format: $(VENV)/.dev  ## Format the code
 compile: $(VENV)/.local  ## Compile the pipeline into pipelines/visual_search.yaml
 	$(BIN)/lookalike compile
 
+PIN := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	--no-emit-package lookalike
+# An image holds the very versions that the tests ran with.
+PIN_IMAGE := $(PIN) --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+	--constraints infra/locks/dev.txt
+
 .PHONY: lock
-lock:  ## Pin the dependencies anew (needs uv)
+lock:  ## Pin the dependencies anew, of the environment and of each image (needs uv)
 	for extra in local dev; do \
-		uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
-			--generate-hashes --no-emit-index-url --no-annotate --no-header \
-			--no-emit-package lookalike --output-file infra/locks/$$extra.txt; \
+		$(PIN) pyproject.toml --extra $$extra --universal --python-version 3.11 \
+			--output-file infra/locks/$$extra.txt || exit 1; \
 	done
+	$(MAKE) --no-print-directory lock-images
+
+.PHONY: lock-images
+lock-images:  ## Pin only the dependencies of the images
+	for image in tensorflow scann ops; do \
+		$(PIN_IMAGE) pyproject.toml --extra $$image --output-file infra/locks/$$image.txt || exit 1; \
+	done
+	$(PIN_IMAGE) pyproject.toml --extra serving --extra tracing --output-file infra/locks/serving.txt
+	$(PIN_IMAGE) --no-deps --group image-executor --output-file infra/locks/executor.txt
+	$(PIN_IMAGE) --group image-build --output-file infra/locks/build.txt
 
 .PHONY: clean
 clean:  ## Remove the demo's workspace (the environment stays)
