@@ -8,9 +8,9 @@ from urllib.parse import quote
 from components.contracts import page
 from components.contracts.errors import LookalikeError
 from components.contracts.images import BadImageError, admit, read_image
+from components.registry.bundle_diff import BundleDiff, QueryChange, read_items
 from components.registry.publish import bundle_key
 from components.registry.registry import Registry
-from pipelines.cli.bundle_diff import BundleDiff, QueryChange, read_items
 
 _MOST = 30
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from components.contracts.files import write_atomically
+from components.registry.bundle_diff import BundleDiff, Figure, compare
 from components.registry.opening import open_registry
 from pipelines.cli import index_text as text
-from pipelines.cli.bundle_diff import BundleDiff, Figure, compare
 from pipelines.cli.index_options import (
     answer,
     complete_versions,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import click
+
+from components.contracts.moments import ago, moment
+
+__all__ = ["ago", "bullets", "fields", "moment", "styled", "table", "width"]
 
 # Columns that the last column of a table gets before it is given up for a stacked one.
 _LAST = 24
@@ -31,26 +34,6 @@ def width() -> int:
 def styled(text: str, style: str) -> str:
     """Returns the text in a style's colours; click leaves them out where there is no terminal."""
     return click.style(text, **_STYLES.get(style, {}))  # type: ignore[arg-type]
-
-
-def moment(created: str, *, now: datetime | None = None) -> str:
-    """Returns a time for people, `2026-11-22 18:31 UTC (3 h ago)`; what is no time, as it is."""
-    try:
-        then = datetime.fromisoformat(created).astimezone(UTC)
-    except ValueError:
-        return created or "unknown"
-    return f"{then:%Y-%m-%d %H:%M} UTC ({ago(((now or datetime.now(UTC)) - then).total_seconds())})"
-
-
-def ago(seconds: float) -> str:
-    """Returns how long ago in the one unit that matters: `8 s ago`, `3 h ago`, `12 days ago`."""
-    if seconds < -60:
-        return "in the future: check the clocks"
-    seconds = max(seconds, 0)
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds / 86400:.0f} days ago"
 
 
 def fields(pairs: Sequence[tuple[str, str]], *, indent: int = 2) -> str:
