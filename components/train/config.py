@@ -45,6 +45,8 @@ class TrainConfig:
         checkpoint_every: Epochs between checkpoints.
         checkpoints_kept: How many checkpoints are kept.
         evaluate_every: Epochs between evaluations on the products held out.
+        restarts: How often a group that lost a worker is started again, from the last checkpoint.
+        stall_seconds: How long a group may make no step before it is started again, in seconds.
         cache_megabytes: Decoded training examples are kept in memory up to this size a worker.
         augmentation: How far a training image may stray from the catalog view.
     """
@@ -74,6 +76,8 @@ class TrainConfig:
     checkpoint_every: int = 5
     checkpoints_kept: int = 2
     evaluate_every: int = 5
+    restarts: int = 3
+    stall_seconds: float = 600.0
     cache_megabytes: int = 1024
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -147,6 +151,8 @@ _LEAST: Mapping[str, float] = {
     "checkpoint_every": 1,
     "checkpoints_kept": 1,
     "evaluate_every": 1,
+    "restarts": 0,
+    "stall_seconds": 30,
     "cache_megabytes": 0,
 }
 

@@ -18,6 +18,7 @@ from components.train.labels import LabelSpace
 
 _PARSE_BATCH = 64
 _STREAMING_BUFFER = 4096
+_ITEM_ID = {"item_id": tf.io.FixedLenFeature([], tf.string)}
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "background": tf.io.FixedLenFeature([], tf.string),
@@ -165,8 +166,8 @@ def training_batches(
         cache_megabytes: The cut-outs are kept in memory when this worker's share is smaller.
 
     Returns:
-        Batches of images uint8 `[batch_size, input_size, input_size, 3]` and rows int32
-        `[batch_size, levels + 1]`.
+        Batches of images uint8 `[batch_size, input_size, input_size, 3]`, rows int32
+        `[batch_size, levels + 1]` and item ids, string `[batch_size]`.
     """
     files = record_files(examples, "train")
     records = tf.data.Dataset.from_tensor_slices(files)
@@ -177,9 +178,10 @@ def training_batches(
     if not by_file:
         records = records.shard(shards, shard)
 
-    def cut_out(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def cut_out(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         image, mask, rows = parser(serialized)
-        return matte(image, mask), rows
+        ids = tf.io.parse_example(serialized, _ITEM_ID)["item_id"]
+        return matte(image, mask), rows, ids
 
     cutouts = records.batch(_PARSE_BATCH).map(cut_out).unbatch()
     share = statistics.train // shards + 1
@@ -193,12 +195,14 @@ def training_batches(
     augment = make_augment(augmentation, input_size=input_size, seed=seed + input_size)
     stream = seed * shards + shard
 
-    def finish(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        cutout, rows = batch
+    def finish(
+        step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        cutout, rows, ids = batch
         cutout = tf.ensure_shape(
             cutout, [batch_size, statistics.stored_size, statistics.stored_size, 4]
         )
-        return augment(cutout, tf.stack([tf.constant(stream, tf.int64), step])), rows
+        return augment(cutout, tf.stack([tf.constant(stream, tf.int64), step])), rows, ids
 
     options = tf.data.Options()
     options.deterministic = True

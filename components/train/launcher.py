@@ -18,11 +18,16 @@ from pathlib import Path
 from types import FrameType
 
 from components.contracts.errors import LookalikeError
-from components.train.worker import WATCH_VARIABLE
+from components.train.config import TrainConfig
+from components.train.heartbeat import Watch
+from components.train.worker import TRY_AGAIN, WATCH_VARIABLE
 
 _LINES_KEPT = 30
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
+# Kubernetes kills 30 s after SIGTERM: saving has to fit in between.
+_SAVE_SECONDS = 20.0
+_BLAME_SECONDS = 5.0
 # TensorFlow greets at start-up with lines that say nothing about the run.
 _NOISE = (
     "oneDNN custom operations",
@@ -52,30 +57,57 @@ class _Worker:
     reader: threading.Thread | None = None
 
 
-def run_workers(spec: Path, *, workers: int) -> None:
+class _LostError(Exception):
+    """The group lost a worker; starting it again may help."""
+
+
+def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
     """Runs a group of training processes on loopback until all have ended well.
 
-    Each worker's output goes to standard error with the worker's number in front. When one dies
-    the others are ended too; when this process is told to stop, or dies, so are they.
+    Each worker's output goes to standard error with the worker's number in front. When one dies,
+    or the group makes no step for too long, the group is ended and started again, up to
+    `config.restarts` times; it goes on from its last checkpoint. When this process is told to
+    stop, the first worker saves and all end; when it dies, they end at once.
 
     Args:
         spec: The file that says what to train, see `components.train.worker.Spec`.
-        workers: How many processes.
+        config: How many workers, restarts, and how long a stall may last.
+        heartbeats: Where the workers say that they are alive.
 
     Raises:
-        WorkerError: A worker failed; the message holds its last lines.
+        WorkerError: A worker failed, for a reason that starting again does not mend, or too often;
+            the message holds its last lines.
         CancelledError: SIGTERM came.
     """
+    with _told_on_sigterm() as told:
+        for attempt in range(config.restarts + 1):
+            try:
+                _run_group(spec, config, heartbeats, told)
+                break
+            except _LostError as lost:
+                if attempt == config.restarts:
+                    raise WorkerError(
+                        f"train: {lost}\nThe group was started {attempt + 1} times. Run the step "
+                        "again: it goes on from the last checkpoint."
+                    ) from None
+                _say(f"{lost}; starting the group again ({attempt + 1} of {config.restarts})")
+
+
+def _run_group(spec: Path, config: TrainConfig, heartbeats: Path, told: threading.Event) -> None:
     group: list[_Worker] = []
-    with _cancel_on_sigterm():
-        try:
-            with _free_ports(workers) as ports:
-                addresses = [f"127.0.0.1:{port}" for port in ports]
-            for number in range(workers):
-                group.append(_start(spec, number, addresses))
-            _wait(group)
-        finally:
-            _end(group)
+    try:
+        with _free_ports(config.workers) as ports:
+            addresses = [f"127.0.0.1:{port}" for port in ports]
+        watch = Watch(heartbeats, config.workers, time.monotonic())
+        for number in range(config.workers):
+            group.append(_start(spec, number, addresses))
+        _wait(group, watch, config.stall_seconds, told)
+    finally:
+        _end(group)
+
+
+def _say(words: str) -> None:
+    print(f"train: {words}", file=sys.stderr, flush=True)
 
 
 def _start(spec: Path, number: int, addresses: Sequence[str]) -> _Worker:
@@ -126,17 +158,47 @@ def _relay(worker: _Worker) -> None:
         print(f"[worker {worker.number}] {text}", file=sys.stderr, flush=True)
 
 
-def _wait(group: Sequence[_Worker]) -> None:
+def _wait(
+    group: Sequence[_Worker], watch: Watch, stall_seconds: float, told: threading.Event
+) -> None:
+    """Waits for all workers to end well.
+
+    Raises:
+        _LostError: A worker was killed or lost a peer, or the group makes no step.
+        WorkerError: A worker failed for a reason of its own.
+        CancelledError: This process was told to stop; the first worker has saved.
+    """
     running = list(group)
     while running:
-        time.sleep(_POLL_SECONDS)
+        if told.wait(_POLL_SECONDS):
+            raise CancelledError(_save_and_stop(group[0]))
         for worker in list(running):
             code = worker.process.poll()
             if code is None:
                 continue
             if code != 0:
-                raise WorkerError(_obituary(worker, code))
+                raise _failure(group)
             running.remove(worker)
+        if running and (words := watch.stalled(time.monotonic(), stall_seconds)):
+            raise _LostError(words)
+
+
+def _failure(group: Sequence[_Worker]) -> Exception:
+    """Returns what to raise for a group in which a worker ended badly.
+
+    A worker that only lost a peer says so by its exit code; who is to blame is found among the
+    others, who may take a moment to end.
+    """
+    deadline = time.monotonic() + _BLAME_SECONDS
+    while time.monotonic() < deadline:
+        ended = [(worker, worker.process.poll()) for worker in group]
+        for worker, code in ended:
+            if code is not None and code not in (0, TRY_AGAIN):
+                words = _obituary(worker, code)
+                return _LostError(words) if code < 0 else WorkerError(f"train: {words}")
+        time.sleep(_POLL_SECONDS)
+    worker, code = next((worker, code) for worker, code in ended if code)
+    return _LostError(_obituary(worker, code))
 
 
 def _obituary(worker: _Worker, code: int) -> str:
@@ -144,24 +206,32 @@ def _obituary(worker: _Worker, code: int) -> str:
         worker.reader.join(timeout=_GRACE_SECONDS)
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     lines = "".join(f"\n  {line}" for line in worker.lines) or "\n  (it said nothing)"
-    return (
-        f"train: worker {worker.number} {how}; the other workers were ended. Run the step again: "
-        f"it goes on from the last checkpoint. The worker's last lines:{lines}"
-    )
+    return f"worker {worker.number} {how}; the other workers were ended. Its last lines:{lines}"
+
+
+def _save_and_stop(first: _Worker) -> str:
+    """Lets the first worker save, while the others still take part in its step."""
+    first.process.terminate()
+    try:
+        code = first.process.wait(timeout=_SAVE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return (
+            f"train: told to stop (SIGTERM); the first worker did not save within "
+            f"{_SAVE_SECONDS:.0f} s, the checkpoint before stays"
+        )
+    saved = "the first worker saved first" if code == TRY_AGAIN else "there was nothing to save"
+    return f"train: told to stop (SIGTERM); {saved}. Run the step again to go on"
 
 
 def _end(group: Sequence[_Worker]) -> None:
-    """Ends whoever still runs, kindly and then not, and releases the pipes."""
+    """Ends whoever still runs and releases the pipes.
+
+    What is worth saving has been saved before: a worker alone cannot finish a step.
+    """
     for worker in group:
         if worker.process.poll() is None:
-            worker.process.terminate()
-    deadline = time.monotonic() + _GRACE_SECONDS
-    for worker in group:
-        try:
-            worker.process.wait(timeout=max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
             worker.process.kill()
-            worker.process.wait()
+        worker.process.wait()
         os.close(worker.watch)
         if worker.reader is not None:
             worker.reader.join(timeout=_GRACE_SECONDS)
@@ -182,17 +252,18 @@ def _free_ports(count: int) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _cancel_on_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into an exception, so that the group is ended; main thread only."""
+def _told_on_sigterm() -> Iterator[threading.Event]:
+    """Yields an event that SIGTERM sets; main thread only."""
+    told = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield told
         return
 
-    def cancel(_number: int, _frame: FrameType | None) -> None:
-        raise CancelledError("train: told to stop (SIGTERM); the workers were ended")
+    def tell(_number: int, _frame: FrameType | None) -> None:
+        told.set()
 
-    previous = signal.signal(signal.SIGTERM, cancel)
+    previous = signal.signal(signal.SIGTERM, tell)
     try:
-        yield
+        yield told
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components.contracts.errors import LookalikeError
-from components.contracts.files import read_json, write_json
+from components.contracts.errors import InputError, LookalikeError
 from components.contracts.progress import Progress
+from components.train.checkpoints import Checkpoint, Checkpoints
 from components.train.config import TrainConfig
 from components.train.data import Parser, Statistics, training_batches, unseen_batches
 from components.train.encoder import encode
 from components.train.heads import build_heads
+from components.train.heartbeat import Heartbeat
 from components.train.labels import LabelSpace
 from components.train.losses import correct_and_known, masked_cross_entropy
 from components.train.plan import Plan, level_weights
@@ -28,6 +30,12 @@ from components.train.precision import resolve_precision
 from components.train.resnet import build_resnet
 from components.train.schedule import cosine_with_warmup
 from components.train.weights import load_weights
+
+_IDS_SHOWN = 20
+
+
+class PreemptedError(LookalikeError):
+    """The run was told to stop, and has saved what it had."""
 
 
 @dataclass
@@ -52,6 +60,8 @@ class Trainer:
         labels: LabelSpace,
         strategy: tf.distribute.Strategy,
         initial_weights: Path | None,
+        stop: threading.Event | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         """Builds the network, its heads and the optimiser, and restores the last checkpoint.
 
@@ -62,7 +72,14 @@ class Trainer:
             labels: The classes.
             strategy: How the workers share their gradients.
             initial_weights: A `weights.npz` to start from, or None for random weights.
+            stop: Asks the first worker to save and end after the step under way.
+            heartbeat: Is told what the worker does.
+
+        Raises:
+            InputError: The last checkpoint belongs to another network, or cannot be read.
         """
+        self._stop = stop or threading.Event()
+        self._heartbeat = heartbeat
         self.config = config
         self.labels = labels
         self.strategy = strategy
@@ -96,21 +113,12 @@ class Trainer:
             )
             self.optimizer.build(self._variables)
         self._weights = level_weights(config, len(labels.levels))
-        self._history_file = checkpoints / "history.json"
-        checkpoint = tf.train.Checkpoint(
-            network=self.network, heads=self.heads, optimizer=self.optimizer
-        )
-        # Every worker reads the chief's checkpoints; the others write theirs where no one looks.
-        self._manager = tf.train.CheckpointManager(
-            checkpoint, str(checkpoints), max_to_keep=config.checkpoints_kept
-        )
-        if self._manager.latest_checkpoint:
-            checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
-        self.step = int(self.optimizer.iterations.numpy())
+        # Every worker reads the first worker's checkpoints, which alone writes them.
+        self._checkpoints = Checkpoints(checkpoints, keep=config.checkpoints_kept)
+        self.step = 0
         self.history: list[dict[str, Any]] = []
-        if self.step and self._history_file.is_file():
-            done = self.step // self.plan.steps_per_epoch
-            self.history = read_json(self._history_file)[:done]
+        if (saved := self._checkpoints.latest()) is not None:
+            self._restore(saved)
 
     def run(self) -> list[dict[str, Any]]:
         """Trains to the end of the plan and returns one record an epoch."""
@@ -129,6 +137,7 @@ class Trainer:
             ):
                 if self.step < end:
                     self._run_phase(size, end, progress)
+        self._checkpoints.wait()
         return self.history
 
     def _run_phase(self, input_size: int, end: int, progress: Progress | None) -> None:
@@ -137,8 +146,9 @@ class Trainer:
         train_step = self._make_step()
         epoch = self._new_epoch()
         while self.step < end:
+            self._at("reading")
             asked = time.monotonic()
-            images, rows = next(batches)
+            images, rows, ids = next(batches)
             epoch.waiting += time.monotonic() - asked
             rate = cosine_with_warmup(
                 self.step,
@@ -146,13 +156,11 @@ class Trainer:
                 warmup_steps=self.plan.warmup_steps,
                 total_steps=self.plan.total_steps,
             )
+            self._at("computing")
             sums = train_step(images, rows, tf.constant(rate, tf.float32)).numpy()
             self.step += 1
             if not math.isfinite(float(sums[0])):
-                raise LookalikeError(
-                    f"train: the loss is not a number at step {self.step} (learning rate "
-                    f"{rate:.4g}); lower train.learning_rate or set train.precision=float32"
-                )
+                raise LookalikeError(self._not_a_number(rate, ids))
             epoch.sums += sums
             epoch.steps += 1
             if progress is not None:
@@ -161,11 +169,34 @@ class Trainer:
             if self.step % self.plan.steps_per_epoch == 0:
                 self._end_epoch(epoch, rate, input_size)
                 epoch = self._new_epoch()
+            if self.is_chief and self._stop.is_set() and self.step < self.plan.total_steps:
+                self.save()
+                self._checkpoints.wait()
+                raise PreemptedError(f"train: told to stop; saved at step {self.step}")
+
+    def _not_a_number(self, rate: float, ids: tf.Tensor) -> str:
+        """Returns what is known about a step whose loss is no number."""
+        names = [
+            name.decode(errors="replace")
+            for part in self.strategy.experimental_local_results(ids)
+            for name in part.numpy()
+        ]
+        shown = ", ".join(names[:_IDS_SHOWN])
+        more = f" and {len(names) - _IDS_SHOWN} more" if len(names) > _IDS_SHOWN else ""
+        return (
+            f"train: the loss is not a number at step {self.step} (learning rate {rate:.4g}); "
+            "lower train.learning_rate or set train.precision=float32, or look at this worker's "
+            f"items of that step: {shown}{more}"
+        )
+
+    def _at(self, phase: Literal["reading", "computing", "saving"]) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.at(self.step, phase)
 
     def _new_epoch(self) -> Epoch:
         return Epoch(sums=np.zeros(1 + 2 * len(self.heads)))
 
-    def _batches(self, input_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    def _batches(self, input_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         config = self.config
 
         def build(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -184,7 +215,7 @@ class Trainer:
             )
 
         dataset = self.strategy.distribute_datasets_from_function(build)
-        batches: Iterator[tuple[tf.Tensor, tf.Tensor]] = iter(dataset)
+        batches: Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = iter(dataset)
         return batches
 
     def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -244,6 +275,7 @@ class Trainer:
             "input_stall_share": epoch.waiting / seconds,
             "train": self._shares(epoch.sums[1:]),
         }
+        self._at("saving")
         if self.is_chief and (last or number % self.config.evaluate_every == 0):
             record["unseen"] = self.evaluate_unseen()
         self.history.append(record)
@@ -251,10 +283,37 @@ class Trainer:
             self.save()
 
     def save(self) -> None:
-        """Saves a checkpoint and the history that belongs to it; the chief's part."""
+        """Saves a checkpoint, if this is the first worker; the file is written meanwhile."""
         if self.is_chief:
-            write_json(self._history_file, self.history)
-            self._manager.save(checkpoint_number=self.step)
+            arrays = {name: np.array(variable.numpy()) for name, variable in self._saved().items()}
+            self._checkpoints.save(self.step, arrays, self.history)
+
+    def _saved(self) -> dict[str, keras.Variable]:
+        """Returns the variables that a run goes on from, under names that never change."""
+        named = {variable.path: variable for variable in self.network.weights}
+        named |= {variable.path: variable for head in self.heads for variable in head.weights}
+        for number, variable in enumerate(self.optimizer.variables):
+            named[f"optimizer/{number}"] = variable
+        return named
+
+    def _restore(self, saved: Checkpoint) -> None:
+        variables = self._saved()
+        fitting = {
+            name: array
+            for name, array in saved.arrays.items()
+            if name in variables and array.shape == tuple(variables[name].shape)
+        }
+        if fitting.keys() != variables.keys() or len(fitting) != len(saved.arrays):
+            raise InputError(
+                f"the checkpoint of step {saved.step} belongs to another network: expected "
+                f"{len(variables)} arrays, {len(fitting)} of its {len(saved.arrays)} fit; give an "
+                "empty directory for checkpoints"
+            )
+        with self.strategy.scope():
+            for name, variable in variables.items():
+                variable.assign(fitting[name])
+        self.step = saved.step
+        self.history = list(saved.history)
 
     def _shares(self, counts: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
         """Returns the share of right first guesses a head, leaving out heads without labels."""

@@ -39,6 +39,7 @@ WEIGHTS_FILE = "weights.npz"
 CURVES_FILE = "curves.json"
 CARD_FILE = "model_card.json"
 _CHECKED_IMAGES = 8
+_UPKEEP = frozenset({"checkpoint_every", "checkpoints_kept", "restarts", "stall_seconds"})
 
 
 def train_encoder(
@@ -100,7 +101,7 @@ def train_encoder(
 
             train(spec)
         else:
-            run_workers(checkpoints / "spec.json", workers=config.workers)
+            run_workers(checkpoints / "spec.json", config=config, heartbeats=spec.heartbeats)
     history = read_json(spec.output / "history.json")
     card = _write_encoder(spec, tree, mode, transform_graph, history, encoder)
     write_atomically(report, training_report(card=card, history=history))
@@ -142,8 +143,10 @@ def _incumbent(mode: str, incumbent_encoder: Path | None) -> Path | None:
 def _guard_checkpoints(spec: Spec) -> None:
     """Lets a run go on only from checkpoints of the same data and parameters."""
     initial = spec.initial_weights
+    # How a run is kept alive changes nothing in what it computes.
+    config = {k: v for k, v in spec.config.to_mapping().items() if k not in _UPKEEP}
     identity = {
-        "config": spec.config.to_mapping(),
+        "config": config,
         "labels": spec.labels.to_mapping(),
         "statistics": sha256_file(spec.examples / "statistics.json"),
         "initial_weights": None if initial is None else sha256_file(initial),

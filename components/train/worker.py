@@ -1,7 +1,8 @@
 """One training process: `python -m components.train.worker --spec FILE`.
 
 The launcher starts one a worker, with `TF_CONFIG` naming the group. A worker whose launcher is
-gone ends at once: it watches a pipe that only the launcher holds open.
+gone ends at once: it watches a pipe that only the launcher holds open. Told to stop (SIGTERM), the
+first worker saves after the step under way, and the others go on until then: a step needs them all.
 """
 
 from __future__ import annotations
@@ -9,18 +10,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.contracts.errors import LookalikeError
 from components.contracts.files import read_json, write_json
 from components.train.config import TrainConfig
 from components.train.labels import LabelSpace
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 WATCH_VARIABLE = "LOOKALIKE_TRAIN_WATCH"
+# Exit code (EX_TEMPFAIL): nothing is wrong here, the group may go on from what is saved.
+TRY_AGAIN = 75
+# A worker whose peer is gone fails in one of these; what is wrong is told by the peer.
+_PEER_ERRORS = ("AbortedError", "CancelledError", "DeadlineExceededError", "UnavailableError")
+_PATIENCE_SECONDS = 25.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Spec:
 
     Attributes:
         examples: The examples directory.
-        checkpoints: Where checkpoints are kept.
+        checkpoints: Where checkpoints, and the workers' signs of life, are kept.
         output: Where the first worker leaves `weights.npz` and `history.json`.
         initial_weights: A `weights.npz` to start from, or None.
         config: The parameters.
@@ -42,6 +52,11 @@ class Spec:
     initial_weights: Path | None
     config: TrainConfig
     labels: LabelSpace
+
+    @property
+    def heartbeats(self) -> Path:
+        """Where the workers say that they are alive."""
+        return self.checkpoints / "heartbeats"
 
     def write(self, path: Path) -> None:
         """Writes the file that `--spec` names."""
@@ -83,24 +98,29 @@ def main(arguments: list[str] | None = None) -> int:
         train(spec)
     except LookalikeError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
+        return TRY_AGAIN if type(error).__name__ == "PreemptedError" else error.exit_code
+    except Exception as error:
+        if type(error).__name__ not in _PEER_ERRORS:
+            raise
+        print(f"a worker of the group is gone ({type(error).__name__})", file=sys.stderr)
+        return TRY_AGAIN
     return 0
 
 
 def train(spec: Spec) -> None:
     """Trains one worker's share; the first worker leaves the weights and the history."""
     # TensorFlow is imported after the launcher is watched: the import takes seconds.
-    import tensorflow as tf  # noqa: PLC0415
 
+    from components.train.heartbeat import Heartbeat  # noqa: PLC0415
     from components.train.loop import Trainer  # noqa: PLC0415
     from components.train.weights import save_weights  # noqa: PLC0415
 
-    cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", [])
-    strategy = (
-        tf.distribute.MultiWorkerMirroredStrategy()
-        if len(cluster) > 1
-        else tf.distribute.OneDeviceStrategy("/cpu:0")
-    )
+    group = json.loads(os.environ.get("TF_CONFIG", "{}"))
+    cluster = group.get("cluster", {}).get("worker", [])
+    number = int(group.get("task", {}).get("index", 0))
+    strategy = _join(cluster, number)
+    # After the group is joined: TensorFlow has put a handler of its own there by then.
+    stop = _stop_on_sigterm() if group else None
     trainer = Trainer(
         examples=spec.examples,
         checkpoints=spec.checkpoints,
@@ -108,12 +128,28 @@ def train(spec: Spec) -> None:
         labels=spec.labels,
         strategy=strategy,
         initial_weights=spec.initial_weights,
+        stop=stop,
+        heartbeat=Heartbeat(spec.heartbeats, number),
     )
     history = trainer.run()
     if trainer.is_chief:
         save_weights(spec.output / "weights.npz", trainer.network, trainer.heads, spec.labels)
         # Written last: the launcher takes it as the sign that the weights are whole.
         write_json(spec.output / "history.json", history)
+
+
+def _join(cluster: list[str], number: int) -> tf.distribute.Strategy:
+    """Returns how this worker shares its gradients: with its group, or with nobody."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    if len(cluster) <= 1:
+        return tf.distribute.OneDeviceStrategy("/cpu:0")
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.UnknownError as error:
+        # The port was free when the launcher chose it.
+        print(f"cannot listen at {cluster[number]}: {error.message}", file=sys.stderr, flush=True)
+        sys.exit(TRY_AGAIN)
 
 
 def _limit_threads(config: TrainConfig) -> None:
@@ -128,6 +164,21 @@ def _limit_threads(config: TrainConfig) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stop_on_sigterm() -> threading.Event:
+    """Returns an event that SIGTERM sets; a worker that nobody releases then ends by itself."""
+    stop = threading.Event()
+
+    def told(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            timer = threading.Timer(_PATIENCE_SECONDS, os._exit, (TRY_AGAIN,))
+            timer.daemon = True
+            timer.start()
+
+    signal.signal(signal.SIGTERM, told)
+    return stop
 
 
 def _end_with_launcher() -> None:

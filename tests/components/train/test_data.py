@@ -40,7 +40,7 @@ def test_scanning_finds_every_example(examples, taxonomy):
 
 
 def test_labels_known_to_an_inner_node_leave_the_leaf_unknown(examples, labels):
-    rows = np.concatenate([rows.numpy() for _, rows in batches(examples, labels).take(12)])
+    rows = np.concatenate([rows.numpy() for _, rows, _ in batches(examples, labels).take(12)])
     product = labels.products.index("seat-of-some-kind")
     vague = rows[rows[:, 2] == product]
     assert len(vague)
@@ -60,18 +60,27 @@ def test_products_held_out_have_no_row_of_their_own(examples, labels):
 def test_a_restart_meets_the_same_batches(examples, labels, cache_megabytes):
     whole = list(batches(examples, labels, cache_megabytes=cache_megabytes).take(9))
     rest = batches(examples, labels, first_step=7, cache_megabytes=cache_megabytes).take(2)
-    for (images, rows), (same_images, same_rows) in zip(whole[7:], rest, strict=True):
+    for (images, rows, ids), (same_images, same_rows, same_ids) in zip(
+        whole[7:], rest, strict=True
+    ):
+        np.testing.assert_array_equal(ids, same_ids)
         np.testing.assert_array_equal(rows, same_rows)
         np.testing.assert_array_equal(images, same_images)
+
+
+def test_each_example_says_which_item_it_is(examples, labels):
+    _, rows, ids = next(iter(batches(examples, labels)))
+    for row, item in zip(rows.numpy(), ids.numpy(), strict=True):
+        assert item.decode().rsplit("-", 1)[0] == labels.products[row[2]]
 
 
 def test_workers_share_the_examples_out(examples, labels):
     seen = []
     for shard in range(2):
         epoch = batches(examples, labels, shard=shard, shards=2).take(3)
-        seen.append({tuple(row) for _, rows in epoch for row in rows.numpy()})
+        seen.append({tuple(row) for _, rows, _ in epoch for row in rows.numpy()})
     assert seen[0] | seen[1] == {
-        tuple(row) for _, rows in batches(examples, labels).take(6) for row in rows.numpy()
+        tuple(row) for _, rows, _ in batches(examples, labels).take(6) for row in rows.numpy()
     }
 
 

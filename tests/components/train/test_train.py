@@ -2,10 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,13 +14,16 @@ import pytest
 import tensorflow as tf
 
 from components.contracts.encoder import read_encoder, read_trained_products
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import read_json, sha256_tree
 from components.contracts.taxonomy import Taxonomy
 from components.train.augment_config import Augmentation
+from components.train.checkpoints import Checkpoints
 from components.train.config import TrainConfig
+from components.train.data import Statistics
 from components.train.launcher import WorkerError, run_workers
-from components.train.loop import Trainer
+from components.train.loop import PreemptedError, Trainer
+from components.train.plan import Plan
 from components.train.train import read_labels, train_encoder
 from components.train.worker import Spec
 from tests.components.train.conftest import PRODUCTS, draw, png
@@ -137,7 +140,7 @@ def test_reuse_copies_and_warm_goes_on(trained, tmp_path, examples, transform_gr
         np.testing.assert_array_equal(warm[name], values)
 
 
-def trainer(examples, taxonomy, checkpoints, **changes):
+def trainer(examples, taxonomy, checkpoints, *, stop=None, **changes):
     config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "workers": 1, **changes})
     return Trainer(
         examples=examples,
@@ -146,6 +149,7 @@ def trainer(examples, taxonomy, checkpoints, **changes):
         labels=read_labels(examples, taxonomy),
         strategy=tf.distribute.OneDeviceStrategy("/cpu:0"),
         initial_weights=None,
+        stop=stop,
     )
 
 
@@ -210,8 +214,9 @@ def test_examples_of_another_taxonomy_are_refused(
         run(tmp_path, examples, transform_graph, small)
 
 
-def spec_of_a_long_run(tmp_path, examples, taxonomy) -> Path:
-    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "epochs": 10_000, "workers": 2})
+def spec_of_a_run(tmp_path, examples, taxonomy, **changes) -> Path:
+    changes = {"epochs": 10_000, "workers": 2, **changes}
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), **changes})
     spec = Spec(
         examples=examples,
         checkpoints=tmp_path / "checkpoints",
@@ -224,6 +229,26 @@ def spec_of_a_long_run(tmp_path, examples, taxonomy) -> Path:
     return tmp_path / "spec.json"
 
 
+def launch(spec: Path) -> subprocess.Popen[str]:
+    """The launcher in a process of its own; what it says is on standard error."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from components.contracts.errors import LookalikeError\n"
+        "from components.train.launcher import run_workers\n"
+        "from components.train.worker import Spec\n"
+        "spec = Spec.read(Path(sys.argv[1]))\n"
+        "try:\n"
+        "    run_workers(Path(sys.argv[1]), config=spec.config, heartbeats=spec.heartbeats)\n"
+        "except LookalikeError as error:\n    print(error); sys.exit(7)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(spec)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def workers_of(spec: Path) -> list[int]:
     """The processes whose command line names the spec."""
     found = []
@@ -233,12 +258,12 @@ def workers_of(spec: Path) -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"components.train.worker" in command and str(spec).encode() in command:
+            if b"-m\0components.train.worker" in command and str(spec).encode() in command:
                 found.append(int(entry.name))
     return sorted(found)
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=120.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -247,60 +272,108 @@ def wait_for(condition, seconds=60.0):
     return False
 
 
+def step_of(spec: Path) -> int:
+    """The step that the first worker says it is at."""
+    try:
+        return int(read_json(Spec.read(spec).heartbeats / "worker-0.json")["step"])
+    except InputError:
+        return -1
+
+
 @pytest.mark.multiprocess
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the workers")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_worker_outlives_the_launcher(tmp_path, examples, taxonomy, number):
-    spec = spec_of_a_long_run(tmp_path, examples, taxonomy)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from components.train.launcher import run_workers\n"
-        "run_workers(Path(sys.argv[1]), workers=2)\n"
-    )
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", code, str(spec)], stderr=subprocess.DEVNULL, cwd=Path.cwd()
-    )
+def test_no_worker_outlives_a_killed_launcher(tmp_path, examples, taxonomy):
+    spec = spec_of_a_run(tmp_path, examples, taxonomy)
+    launcher = launch(spec)
     try:
         assert wait_for(lambda: len(workers_of(spec)) == 2)
-        launcher.send_signal(number)
-        launcher.wait(timeout=30)
+        launcher.kill()
+        launcher.communicate(timeout=30)
         assert wait_for(lambda: not workers_of(spec), seconds=20)
     finally:
         launcher.kill()
-        launcher.wait()
+        launcher.communicate()
 
 
 @pytest.mark.multiprocess
 def test_a_worker_that_fails_is_told_with_its_last_lines(tmp_path):
     with pytest.raises(WorkerError, match=r"(?s)worker \d ended with code 2.*expected a JSON file"):
-        run_workers(tmp_path / "missing.json", workers=2)
+        run_workers(tmp_path / "missing.json", config=CONFIG, heartbeats=tmp_path / "beats")
     assert not workers_of(tmp_path / "missing.json")
 
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
-def test_a_killed_worker_ends_the_group(tmp_path, examples, taxonomy):
-    spec = spec_of_a_long_run(tmp_path, examples, taxonomy)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from components.train.launcher import WorkerError, run_workers\n"
-        "try:\n    run_workers(Path(sys.argv[1]), workers=2)\n"
-        "except WorkerError as error:\n    print(error); sys.exit(7)\n"
-    )
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", code, str(spec)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the workers")
+def test_a_lost_worker_costs_a_restart_and_no_step(tmp_path, examples, taxonomy):
+    spec = spec_of_a_run(tmp_path, examples, taxonomy, epochs=20)
+    launcher = launch(spec)
     try:
-        assert wait_for(lambda: len(workers_of(spec)) == 2)
-        os.kill(workers_of(spec)[1], signal.SIGKILL)
-        output, _ = launcher.communicate(timeout=30)
+        assert wait_for(lambda: step_of(spec) >= 4), launcher.communicate()
+        first = workers_of(spec)
+        os.kill(first[1], signal.SIGKILL)
+        killed = time.monotonic()
+        assert wait_for(lambda: set(workers_of(spec)) - set(first), seconds=30)
+        assert time.monotonic() - killed < 30
+        _, said = launcher.communicate(timeout=180)
     finally:
         launcher.kill()
-        launcher.wait()
+        launcher.communicate()
+    assert launcher.returncode == 0, said
+    assert "worker 1 was killed by SIGKILL" in said
+    assert "starting the group again (1 of 3)" in said
+    history = read_json(tmp_path / "output/history.json")
+    assert [record["epoch"] for record in history] == list(range(1, 21))
+    plan = Plan.of(Spec.read(spec).config, Statistics.read(examples).train)
+    assert Checkpoints(tmp_path / "checkpoints", keep=2).latest().step == plan.total_steps
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the workers")
+def test_a_launcher_told_to_stop_saves_between_two_epochs(tmp_path, examples, taxonomy):
+    spec = spec_of_a_run(tmp_path, examples, taxonomy, checkpoint_every=5_000)
+    launcher = launch(spec)
+    try:
+        assert wait_for(lambda: step_of(spec) >= 2), launcher.communicate()
+        launcher.terminate()
+        said, _ = launcher.communicate(timeout=60)
+    finally:
+        launcher.kill()
+        launcher.communicate()
     assert launcher.returncode == 7
-    assert "was killed by SIGKILL" in output
+    assert "the first worker saved first" in said
     assert not workers_of(spec)
-    shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
+    assert Checkpoints(tmp_path / "checkpoints", keep=2).latest().step >= 2
+
+
+def test_told_to_stop_it_saves_and_goes_on_later(tmp_path, examples, taxonomy):
+    whole = trainer(examples, taxonomy, tmp_path / "whole")
+    whole.run()
+    stop = threading.Event()
+    stop.set()
+    broken = trainer(examples, taxonomy, tmp_path / "broken", stop=stop)
+    with pytest.raises(PreemptedError, match="saved at step 1"):
+        broken.run()
+    resumed = trainer(examples, taxonomy, tmp_path / "broken")
+    assert resumed.step == 1
+    resumed.run()
+    for one, other in zip(whole.network.weights, resumed.network.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
+
+
+def test_a_loss_that_is_no_number_names_the_items(tmp_path, examples, taxonomy):
+    broken = trainer(examples, taxonomy, tmp_path, learning_rate=1e30, warmup_epochs=0.0, epochs=4)
+    with pytest.raises(
+        LookalikeError, match=r"not a number at step \d+.*items.*(chair|sofa|lamp)-"
+    ):
+        broken.run()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, examples, taxonomy):
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(PreemptedError):
+        trainer(examples, taxonomy, tmp_path, stop=stop).run()
+    with pytest.raises(InputError, match="the checkpoint of step 1 belongs to another network"):
+        trainer(examples, taxonomy, tmp_path, embedding_dim=8)
