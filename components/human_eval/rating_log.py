@@ -126,12 +126,11 @@ class RatingLog:
             fresh, self._pending = self._pending, []
         return fresh
 
-    def append(self, record: Record) -> bool:
+    def append(self, record: Record) -> Record:
         """Writes one answer; when this returns, it is kept.
 
         Returns:
-            True when this very record is kept; False when the rater's same answer was there
-            already, at another time.
+            The record that stands: this one, or the same answer of another moment.
 
         Raises:
             DoubledError: The rater has given this task another answer under this revision.
@@ -152,12 +151,10 @@ class RatingLog:
                     self._raw[key] = data
                     self._take(Entry(_short(key), record))
                 stands = self._known[record.name]
-            if stands == record:
-                return True
         elif stands is None:
             stands = _single(key, self._store.read(key)[0]).record
         if stands is not None and stands.grade == record.grade:
-            return False
+            return stands
         raise DoubledError(stands)
 
     def append_many(self, records: Iterable[Record]) -> int:

@@ -55,7 +55,7 @@ def test_an_empty_log(store):
 def test_an_answer_is_there_for_everybody_at_once(store):
     log, other = opened(store), opened(store)
 
-    assert log.append(record(1))
+    assert log.append(record(1)) == record(1)
     assert names(other.follow()) == ["t1"]
     assert names(log.follow()) == ["t1"]
     assert other.follow() == log.follow() == []
@@ -66,9 +66,9 @@ def test_the_same_answer_again_is_acknowledged_once(store):
     log, other = opened(store), opened(store)
     log.append(record(1))
 
-    assert not log.append(record(1))
+    assert log.append(record(1)) == record(1)
     # A replica that has not looked yet, and an answer that took another time.
-    assert not other.append(Record("t1", "ann", 2, 9.0, AT, "c", "web"))
+    assert other.append(Record("t1", "ann", 2, 9.0, AT, "c", "web")) == record(1)
     assert names(other.read()) == ["t1"]
 
 
@@ -108,7 +108,7 @@ def test_a_writer_that_slept_through_a_compaction_doubles_nothing(store):
 
     with pytest.raises(DoubledError):
         sleeper.append(record(1, grade=0))
-    assert not sleeper.append(record(1, grade=2))
+    assert sleeper.append(record(1, grade=2)) == record(1, grade=2)
     found = gather(opened(store), campaign="c", tasks=["t1"])
     assert [(r.task_id, r.grade) for r in found.valid] == [("t1", 2)]
     # The sleeper's object stays as evidence, compacted or not, and never counts.
@@ -181,7 +181,7 @@ def test_an_answer_whose_acknowledgement_got_lost_is_there_once(store, monkeypat
         return generation
 
     monkeypatch.setattr(store, "write", write)
-    assert opened(store).append(record(1))
+    assert opened(store).append(record(1)) == record(1)
     assert names(opened(store).read()) == ["t1"]
 
 
@@ -276,7 +276,7 @@ def test_the_log_on_google_cloud_storage(gcs_store):
     log, other = opened(store), opened(store)
     for number in range(12):
         log.append(record(number))
-    assert other.append(record(3))
+    assert other.append(record(3)) == record(3)
     log.compact(least=1)
     with pytest.raises(DoubledError):
         RatingLog(store, PREFIX, backoff=SOON).append(record(3, grade=0))
