@@ -24,13 +24,17 @@ def evaluate(
     min_index_recall_at_10: float = 0.99,
     min_coverage: float = 0.95,
     margin: float = 0.02,
+    min_overlap: float = 0.05,
+    max_near_duplicates: float = 0.2,
+    max_search_p95_ms: float = 0.0,
+    max_server_memory_mb: float = 8192.0,
     seed: int = 0,
 ) -> str:
     """Measures the candidate against truth and against the incumbent, in the server's own hands.
 
-    Shopper photos and catalog images are asked as queries, one image a product; the real server is
-    started on a copy of the bundle and must give the recorded answers. The verdict is written to
-    the registry.
+    Shopper photos and catalog images are asked as queries, one image a product; the real server
+    downloads the candidate into an empty directory, with nothing but its own image's packages, and
+    must give the recorded answers over HTTP. The verdict is written to the registry.
 
     Args:
         checked: The checked catalog.
@@ -51,6 +55,13 @@ def evaluate(
         min_index_recall_at_10: Smallest recall of the index against exact search, 0 to 1.
         min_coverage: Smallest share of the catalog's items that are indexed, 0 to 1.
         margin: How much worse than the incumbent a figure may be, 0 to 1.
+        min_overlap: Smallest share of the incumbent's first 10 results that stay, where the
+            encoder is another one, 0 to 1.
+        max_near_duplicates: Largest share of the first 10 results that show what one above them
+            shows, 0 to 1.
+        max_search_p95_ms: Largest 95th percentile of a search by photo, in milliseconds; 0 for
+            off.
+        max_server_memory_mb: Largest memory of the server, in MiB; 0 for off.
         seed: Seed of samples and bootstrap.
     """
     from components.evaluate.step import run
@@ -62,7 +73,8 @@ def evaluate(
         min_product_recall_at_10=min_product_recall_at_10,
         min_item_leaf_precision_at_10=min_item_leaf_precision_at_10,
         min_index_recall_at_10=min_index_recall_at_10, min_coverage=min_coverage,
-        margin=margin, seed=seed,
+        margin=margin, min_overlap=min_overlap, max_near_duplicates=max_near_duplicates,
+        max_search_p95_ms=max_search_p95_ms, max_server_memory_mb=max_server_memory_mb, seed=seed,
     )  # fmt: skip
     for name, value in figures.items():
         metrics.log_metric(name, value)

@@ -30,6 +30,16 @@ class EvaluateConfig:
             has collapsed.
         min_effective_rank: Smallest effective rank of the vectors; below it the encoder has
             collapsed.
+        max_norm_drift: Largest distance of a vector's norm from 1.
+        max_drift: Largest cosine distance between the vectors that one encoder gave the same
+            image in the candidate and in the incumbent, 0 to 1.
+        near_duplicate_cosine: From this cosine on a result repeats another one above it, 0 to 1.
+        max_near_duplicates: Largest share of the first 10 results that repeat one above them.
+        min_overlap: Smallest mean share of the incumbent's first 10 results that stay, where the
+            candidate has another encoder, 0 to 1. Below it the answers have nothing to do with
+            yesterday's, which is more often a fault than progress.
+        min_overlap_same_encoder: The same where the encoder is the incumbent's and only the
+            catalog has changed.
         item_queries: Most catalog images that are asked as queries.
         results_per_query: Answers written down for each query, one image a product.
         resamples: Bootstrap resamples.
@@ -37,8 +47,10 @@ class EvaluateConfig:
         server_start_seconds: Longest time until the server is ready.
         server_seconds: Longest time for all of the server's answers together.
         server_requests: Requests of each kind that latency is measured on.
+        server_k: Results that timed requests ask for; each must bring as many as there are.
         max_search_p95_ms: Largest 95th percentile of a search by photo, in milliseconds.
-        max_server_memory_mb: Largest resident memory of the server, in MiB.
+        max_server_memory_mb: Largest resident memory of the server, in MiB, from its start to its
+            last answer.
         seed: Seed of samples and resamples.
     """
 
@@ -53,15 +65,22 @@ class EvaluateConfig:
     min_department_queries: int = 20
     max_mean_cosine: float = 0.9
     min_effective_rank: float = 2.0
+    max_norm_drift: float = 1e-3
+    max_drift: float = 1e-3
+    near_duplicate_cosine: float = 0.999
+    max_near_duplicates: float = 0.2
+    min_overlap: float = 0.05
+    min_overlap_same_encoder: float = 0.5
     item_queries: int = 2000
     results_per_query: int = 10
     resamples: int = 2000
     confidence: float = 0.95
     server_start_seconds: float = 120.0
     server_seconds: float = 120.0
-    server_requests: int = 40
+    server_requests: int = 100
+    server_k: int = 10
     max_search_p95_ms: float = 0.0
-    max_server_memory_mb: float = 0.0
+    max_server_memory_mb: float = 8192.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,12 +92,18 @@ class EvaluateConfig:
                 "margin",
                 "department_margin",
                 "max_mean_cosine",
+                "max_drift",
+                "near_duplicate_cosine",
+                "max_near_duplicates",
+                "min_overlap",
+                "min_overlap_same_encoder",
             )
             if share and not 0 <= value <= 1:
                 raise InputError(f"evaluate.{entry.name}: expected 0 to 1, received {value}")
             if value < 0:
                 raise InputError(f"evaluate.{entry.name}: expected 0 or more, received {value}")
-        for name, least in (("results_per_query", 10), ("resamples", 100), ("server_requests", 1)):
+        smallest = {"results_per_query": 10, "resamples": 100, "server_requests": 1, "server_k": 1}
+        for name, least in smallest.items():
             if getattr(self, name) < least:
                 raise InputError(
                     f"evaluate.{name}: expected at least {least}, received {getattr(self, name)}"

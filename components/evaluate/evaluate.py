@@ -20,12 +20,15 @@ from components.contracts.files import (
 )
 from components.contracts.progress import Progress
 from components.contracts.verdict import Check, Verdict, combine
-from components.evaluate import checks as gate
-from components.evaluate import server
+from components.evaluate import answer_checks as answers
+from components.evaluate import checks as quality
+from components.evaluate import server as infra
+from components.evaluate import vector_checks as vectors
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.questions import means, records
 from components.evaluate.report import render
-from components.evaluate.study import Study, conduct
+from components.evaluate.server_process import Launch
+from components.evaluate.study import Part, Study, conduct
 
 GATE = "offline"
 METRICS_FILE = "metrics.json"
@@ -42,10 +45,11 @@ def evaluate_candidate(
     checked: Path,
     incumbent_bundle: Path | None,
     incumbent: str,
-    server_command: Sequence[str] | None,
+    registry: str | None,
     config: EvaluateConfig,
     output: Path,
     report: Path,
+    server: str = "serving",
 ) -> Verdict:
     """Evaluates a candidate bundle and gives the offline gate's verdict.
 
@@ -55,11 +59,12 @@ def evaluate_candidate(
         checked: The checked catalog.
         incumbent_bundle: The live bundle, None when there is none.
         incumbent: The live version's name, empty when there is none.
-        server_command: What starts the server (`--bundle`, `--host`, `--port` and `--ready-file`
-            are appended); None leaves infra validation out, and the verdict says so.
+        registry: URI of the registry that the server downloads the candidate from; None leaves
+            infra validation out, and the verdict says so.
         config: Thresholds, samples and limits.
         output: Directory to write `metrics.json`, `results/*.jsonl` and, last, `verdict.json` to.
         report: HTML file to write the page for people to.
+        server: The module, or .py file, of the server.
 
     Returns:
         The verdict; every check of it in words.
@@ -90,10 +95,11 @@ def evaluate_candidate(
         progress.advance(note="comparing")
         figures = measure(study)
         found = [_whole(bundle), *_checks(study, figures, config)]
-        notes = [*study.notes, *_remarks(study, server_command, config)]
-        progress.advance(note="starting the server" if server_command else "")
-        if server_command:
-            served, figures["server"] = server.validate(bundle, server_command, config)
+        notes = [*study.notes, *_remarks(study, registry, config)]
+        progress.advance(note="starting the server" if registry else "")
+        if registry:
+            launch = Launch(registry, read_manifest(bundle).version, server=server)
+            served, figures["server"] = infra.validate(bundle, launch, config)
             found += served
         progress.advance(note="")
     verdict = _verdict(bundle, found, incumbent, notes, config)
@@ -133,30 +139,92 @@ def measure(study: Study) -> dict[str, Any]:
 
 
 def _checks(study: Study, figures: dict[str, Any], config: EvaluateConfig) -> list[Check]:
-    """Returns the checks on quality and index, and completes the figures."""
+    """Returns the checks on quality, answers and vectors, and completes the figures."""
     values = {part.name: part.values for part in study.parts}
-    found = gate.absolute(values.get("shopper", {}), values.get("items", {}), config)
-    for part in study.parts:
-        if part.incumbent:
-            pair = part.paired_values, part.incumbent_values
-            found += gate.against_incumbent(part.name, *pair, config)
-            found += gate.departments(part.name, part.paired_departments, *pair, config)
-    if study.has_incumbent and not any(check.name.endswith("_change") for check in found):
-        reason = "there is an incumbent, but no query with a known answer could be asked of both"
-        found.append(Check("compared_with_incumbent", "fail", reason))
+    found = quality.absolute(values.get("shopper", {}), values.get("items", {}), config)
+    found += _compared(study, config) if study.live else _bootstrap(study, found, config)
     recalls = study.recalls()
-    found.append(gate.index_recall(recalls, config))
+    found.append(answers.index_recall(recalls, config))
     if len(recalls):
         figures["index"] = {"recall_at_10": float(recalls.mean()), "queries": float(len(recalls))}
     indexed = sum(item_id in study.index for item_id in study.labels)
-    found.append(gate.coverage(indexed, len(study.labels), config))
-    collapse, figures["embedding"] = gate.collapse(study.index.vectors, config)
-    return [*found, *collapse]
+    found.append(answers.coverage(indexed, len(study.labels), config))
+    for part in study.parts:
+        found += _answers(part, study, figures, config)
+    live = study.live.vectors if study.live else None
+    collapse, figures["embedding"] = vectors.collapse(study.index.vectors, config, incumbent=live)
+    norms, lengths = vectors.norms(study.index.vectors, config, incumbent=live)
+    figures["embedding"] |= lengths
+    found += [*collapse, norms]
+    if study.live and study.same_encoder:
+        drift = vectors.drift(study.index, study.live, config)
+        found += [drift] if drift else []
+    return found
 
 
-def _remarks(
-    study: Study, server_command: Sequence[str] | None, config: EvaluateConfig
-) -> list[str]:
+def _compared(study: Study, config: EvaluateConfig) -> list[Check]:
+    """Returns the paired comparison with the incumbent, which must have taken place."""
+    found: list[Check] = []
+    pairs = []
+    for part in study.parts:
+        if part.incumbent:
+            found += quality.against_incumbent(
+                part.name, part.paired_values, part.incumbent_values, config
+            )
+            pairs.append(
+                quality.Pairs(
+                    part.name, part.paired_departments, part.paired_values, part.incumbent_values
+                )
+            )
+    found += quality.departments(pairs, config)
+    if not any(check.name.endswith("_change") for check in found):
+        reason = "there is an incumbent, but no query with a known answer could be asked of both"
+        found.append(Check("compared_with_incumbent", "fail", reason))
+    return found
+
+
+def _bootstrap(study: Study, absolute: Sequence[Check], config: EvaluateConfig) -> list[Check]:
+    """Returns what stands in for the comparison while nothing is live."""
+    found = [
+        quality.better_than_chance(part.name, part.values, study.chance(part), config)
+        for part in study.parts
+    ]
+    checks = [check for check in found if check]
+    measured = len(checks) + len(absolute)
+    stated = Check(
+        "bootstrap",
+        "pass" if measured else "fail",
+        "nothing is live: the candidate is held against "
+        + (
+            f"{len(absolute)} absolute thresholds of quality and against answers drawn at random"
+            if measured
+            else "nothing, since no query has a known answer; give the catalog labels or photos "
+            "with a known product"
+        ),
+        requirement="something to measure quality by",
+    )
+    return [stated, *checks]
+
+
+def _answers(
+    part: Part, study: Study, figures: dict[str, Any], config: EvaluateConfig
+) -> list[Check]:
+    """Returns the checks on what one kind of query is answered with."""
+    cosine = config.near_duplicate_cosine
+    ours = answers.repeats(study.index, part.asked.hits, cosine)
+    theirs = (
+        answers.repeats(study.live, part.incumbent.hits, cosine)
+        if study.live and part.incumbent
+        else None
+    )
+    repeated = answers.near_duplicates(part.name, ours, config, incumbent=theirs)
+    if repeated and repeated.observed is not None:
+        figures[f"{part.name}_near_duplicates"] = repeated.observed
+    churn = answers.churn(part.name, part.overlaps(), config, same_encoder=study.same_encoder)
+    return [check for check in (repeated, churn) if check]
+
+
+def _remarks(study: Study, registry: str | None, config: EvaluateConfig) -> list[str]:
     remarks = []
     if not study.has_incumbent:
         remarks.append("There is no incumbent: the candidate is compared with nothing.")
@@ -168,7 +236,7 @@ def _remarks(
     )
     if not any(thresholds):
         remarks.append("No absolute threshold for quality is set.")
-    if not server_command:
+    if not registry:
         remarks.append("The server was not started: no infra validation was asked for.")
     if not study.trained:
         remarks.append("The encoder does not say what it was trained on: nothing counts as unseen.")

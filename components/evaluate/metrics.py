@@ -109,3 +109,17 @@ def effective_rank(vectors: npt.NDArray[Any]) -> float:
         return 0.0
     shares = eigenvalues / eigenvalues.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def repeated(vectors: npt.NDArray[Any], cosine: float) -> Bools:
+    """Returns which vectors have one before them that is as near as `cosine`.
+
+    Args:
+        vectors: float `[n, dim]`, unit norm, best result first.
+        cosine: From which cosine on two results show the same.
+
+    Returns:
+        bool `[n]`; the first is never a repetition.
+    """
+    near = vectors @ vectors.T >= cosine
+    return np.asarray(np.tril(near, k=-1).any(axis=1), np.bool_)

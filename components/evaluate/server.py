@@ -1,4 +1,4 @@
-"""Infra validation: the program that will serve the bundle is started on a copy of it and asked.
+"""Infra validation: the program that will serve the candidate downloads it and is asked.
 
 A candidate that cannot be loaded, answers otherwise than it did when it was built, is slow or
 takes garbage for an image must not reach shoppers however good its figures are.
@@ -6,15 +6,10 @@ takes garbage for an image must not reach shoppers however good its figures are.
 
 from __future__ import annotations
 
-import http.client
-import json
-import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,166 +17,97 @@ from urllib.parse import quote
 import numpy as np
 
 from components.contracts.bundle import MANIFEST_FILE, read_manifest
+from components.contracts.errors import LookalikeError
 from components.contracts.files import read_json, sha256_file
 from components.contracts.verdict import Check, Status
+from components.evaluate import dependencies
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.server_process import (
+    Launch,
+    ServerFailedError,
+    Session,
+    peak_memory_mb,
+    running,
+)
 from components.search.retrieval import BundleIndex
 
 _GOLDEN_ANSWERS = "golden/answers.json"
 # Batches and processors add sums up in another order: cosines move by about 1e-6; decoders of
 # lossy photos may differ by a grey level.
 _TOLERANCE = 1e-3
-_POLL_SECONDS = 0.05
-_LOG_TAIL = 400
-
-
-class ServerFailedError(Exception):
-    """The server did not do what was asked; the message says what."""
-
-
-@dataclass
-class _Session:
-    """A running server and the time left for it."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-    deadline: float
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-        """Returns the status and the parsed JSON of one request.
-
-        Raises:
-            ServerFailedError: There is no answer in time, or it is not JSON.
-        """
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise ServerFailedError("its answers took longer than evaluate.server_seconds")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=left)
-        try:
-            headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
-            connection.request(method, path, body=body, headers=headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ServerFailedError(f"{method} {path}: no usable answer ({error!r})") from None
-        finally:
-            connection.close()
-
-    def results(self, method: str, path: str, body: bytes | None = None) -> list[dict[str, Any]]:
-        """Returns the results of a search.
-
-        Raises:
-            ServerFailedError: The answer is not a list of results.
-        """
-        status, answer = self.ask(method, path, body)
-        results = answer.get("results") if isinstance(answer, dict) else None
-        if status != 200 or not isinstance(results, list):
-            raise ServerFailedError(f"{method} {path}: status {status}, {str(answer)[:200]}")
-        return results
+_REFUSED_SHOWN = 5
 
 
 def validate(
-    bundle: Path, command: Sequence[str], config: EvaluateConfig
+    bundle: Path, launch: Launch, config: EvaluateConfig
 ) -> tuple[list[Check], dict[str, float]]:
-    """Starts the server on a copy of the bundle and asks it over HTTP.
+    """Starts the server in a clean process, which downloads the candidate, and asks it over HTTP.
 
     Args:
-        bundle: The candidate.
-        command: What starts the server; `--bundle`, `--host`, `--port` and `--ready-file` are
-            appended.
-        config: Time limits and thresholds.
+        bundle: The candidate as it was judged: what the server must serve and answer.
+        launch: What to start; its `blocked` is found out here.
+        config: Limits on time and memory.
 
     Returns:
         The checks, and the figures that were measured.
     """
+    try:
+        inside, blocked = dependencies.of_the_image()
+    except LookalikeError as error:
+        return [Check("server_dependencies", "fail", str(error))], {}
+    launch = replace(launch, blocked=blocked)
     checks: list[Check] = []
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="lookalike-server-") as scratch:
-        copy = Path(scratch) / "bundle"
-        shutil.copytree(bundle, copy)
         try:
-            with _running(copy, command, Path(scratch), config) as session:
+            with running(launch, Path(scratch), config) as session:
                 figures = session.figures
-                seconds = figures["start_seconds"]
-                checks.append(
-                    Check(
-                        "server_starts",
-                        "pass",
-                        f"the server loaded a copy of the bundle in {seconds:.1f} s",
-                        observed=seconds,
-                        requirement=f"<= {config.server_start_seconds:g} s",
-                    )
-                )
-                checks.extend(_interrogate(session, copy, config))
+                checks += _started(session, launch, len(inside), config)
+                checks += _interrogate(session, bundle, config)
         except ServerFailedError as error:
             name = "server_answers" if checks else "server_starts"
             checks.append(Check(name, "fail", f"the server failed: {error}"))
     return checks, figures
 
 
-@contextmanager
-def _running(
-    bundle: Path, command: Sequence[str], scratch: Path, config: EvaluateConfig
-) -> Iterator[_Session]:
-    """Runs the server for the length of the block; it is always ended."""
-    ready, log = scratch / "ready.json", scratch / "server.log"
-    arguments = [
-        *command,
-        *("--bundle", str(bundle)),
-        *("--host", "127.0.0.1"),
-        *("--port", "0"),
-        *("--ready-file", str(ready)),
+def _started(
+    session: Session, launch: Launch, packages: int, config: EvaluateConfig
+) -> list[Check]:
+    seconds = session.figures["start_seconds"]
+    refused = session.refused[:_REFUSED_SHOWN]
+    more = len(session.refused) - len(refused)
+    without = (
+        f"; it did without {', '.join(refused)}{f' and {more} more' if more else ''}"
+        if refused
+        else ""
+    )
+    return [
+        Check(
+            "server_dependencies",
+            "pass",
+            f"the server ran with the {packages} packages of the serving image alone; "
+            f"{len(launch.blocked)} modules that this machine has besides were out of its "
+            f"reach{without}",
+            observed=float(packages),
+        ),
+        Check(
+            "server_downloads",
+            "pass",
+            f"it downloaded {session.figures['download_bytes'] / 2**20:.1f} MiB from the registry "
+            f"in {session.figures['download_seconds']:.1f} s, every sum as recorded",
+            observed=session.figures["download_seconds"],
+        ),
+        Check(
+            "server_starts",
+            "pass",
+            f"the server loaded the bundle in {seconds:.1f} s",
+            observed=seconds,
+            requirement=f"<= {config.server_start_seconds:g} s",
+        ),
     ]
-    start = time.monotonic()
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=scratch,
-                # It stays in this process's group: who ends the step as a group ends it too.
-            )
-        except OSError as error:
-            raise ServerFailedError(f"{arguments[0]} cannot be started ({error})") from None
-        try:
-            port = _wait_until_ready(process, ready, log, start, config)
-            session = _Session(port, process, time.monotonic() + config.server_seconds)
-            session.figures["start_seconds"] = time.monotonic() - start
-            yield session
-        finally:
-            process.kill()
-            process.wait()
 
 
-def _wait_until_ready(
-    process: subprocess.Popen[bytes], ready: Path, log: Path, start: float, config: EvaluateConfig
-) -> int:
-    while not ready.exists():
-        if process.poll() is not None:
-            raise ServerFailedError(
-                f"it ended with {process.returncode} before it was ready: {_tail(log)}"
-            )
-        if time.monotonic() - start > config.server_start_seconds:
-            raise ServerFailedError(
-                f"it was not ready after {config.server_start_seconds:g} s: {_tail(log)}"
-            )
-        time.sleep(_POLL_SECONDS)
-    value = read_json(ready)
-    port = value.get("port") if isinstance(value, dict) else None
-    if not isinstance(port, int):
-        raise ServerFailedError(f"expected a port in its ready file, received {value!r}")
-    return port
-
-
-def _tail(log: Path) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace").strip()
-    return text[-_LOG_TAIL:] or "it printed nothing"
-
-
-def _interrogate(session: _Session, bundle: Path, config: EvaluateConfig) -> list[Check]:
+def _interrogate(session: Session, bundle: Path, config: EvaluateConfig) -> list[Check]:
     index = BundleIndex.load(bundle)
     golden = list(read_json(bundle / _GOLDEN_ANSWERS)["queries"])
     photos = [record for record in golden if record["image"]]
@@ -190,27 +116,42 @@ def _interrogate(session: _Session, bundle: Path, config: EvaluateConfig) -> lis
         checks.append(_check_photos(session, bundle, photos))
     checks.append(_check_similar(session, index, golden))
     checks.append(_check_garbage(session))
+
+    products = len({item.product_id for item in index.items})
+    k = config.server_k
+    answered: list[bool] = []
+
+    def counted(wanted: int, results: Sequence[object]) -> None:
+        answered.append(len(results) == min(k, wanted))
+
     if photos:
         bodies = [(bundle / record["image"]).read_bytes() for record in photos]
         _time(
             session,
             "search",
-            lambda n: session.results("POST", "/v1/search?k=10", bodies[n % len(bodies)]),
+            lambda n: session.results("POST", f"/v1/search?k={k}", bodies[n % len(bodies)]),
+            lambda results: counted(products, results),
             config.server_requests,
         )
-    paths = [_similar_path(item.item_id) for item in index.items[: config.server_requests]]
+    # Spread over the whole index: the first items are of one kind in most catalogs.
+    rows = np.linspace(0, len(index.items) - 1, min(config.server_requests, len(index.items)))
+    paths = [_similar_path(index.items[int(row)].item_id, k) for row in rows]
     _time(
         session,
         "similar",
         lambda n: session.results("GET", paths[n % len(paths)]),
+        lambda results: counted(products - 1, results),
         config.server_requests,
     )
-    session.figures["memory_mb"] = _peak_memory_mb(session.process.pid)
-    checks.extend(_check_limits(session.figures, config))
+    session.figures["full_k"] = float(np.mean(answered))
+    session.figures["memory_mb"] = peak_memory_mb(session.process.pid)
+    checks.append(_check_full(answered, k))
+    checks.append(_check_latency(session.figures, config))
+    checks += _check_memory(session.figures, config)
     return checks
 
 
-def _check_version(session: _Session, bundle: Path) -> Check:
+def _check_version(session: Session, bundle: Path) -> Check:
     manifest = read_manifest(bundle)
     digest = sha256_file(bundle / MANIFEST_FILE)
     status, answer = session.ask("GET", "/version")
@@ -226,7 +167,7 @@ def _check_version(session: _Session, bundle: Path) -> Check:
     )
 
 
-def _check_photos(session: _Session, bundle: Path, photos: Sequence[dict[str, Any]]) -> Check:
+def _check_photos(session: Session, bundle: Path, photos: Sequence[dict[str, Any]]) -> Check:
     problems = []
     for record in photos:
         expected = list(zip(record["item_ids"], record["scores"], strict=True))
@@ -239,9 +180,7 @@ def _check_photos(session: _Session, bundle: Path, photos: Sequence[dict[str, An
     return _same_answers("golden_photos", "golden photos", len(photos), problems)
 
 
-def _check_similar(
-    session: _Session, index: BundleIndex, golden: Sequence[dict[str, Any]]
-) -> Check:
+def _check_similar(session: Session, index: BundleIndex, golden: Sequence[dict[str, Any]]) -> Check:
     """Asks about the items that answered the golden queries first."""
     asked = list(dict.fromkeys(r["item_ids"][0] for r in golden if r["item_ids"]))
     problems = []
@@ -249,14 +188,14 @@ def _check_similar(
         left_out = [{index.item(item_id).product_id}]
         hits = index.answer(index.vector(item_id), 10, exclude_products=left_out)[0]
         expected = list(zip(hits.item_ids, hits.scores, strict=True))
-        problem = difference(expected, session.results("GET", _similar_path(item_id)))
+        problem = difference(expected, session.results("GET", _similar_path(item_id, 10)))
         if problem:
             problems.append(f"{item_id}: {problem}")
     return _same_answers("golden_items", "items", len(asked), problems)
 
 
-def _similar_path(item_id: str) -> str:
-    return f"/v1/items/{quote(item_id, safe='')}/similar?k=10"
+def _similar_path(item_id: str, k: int) -> str:
+    return f"/v1/items/{quote(item_id, safe='')}/similar?k={k}"
 
 
 def difference(expected: Sequence[tuple[str, float]], results: Sequence[dict[str, Any]]) -> str:
@@ -296,7 +235,7 @@ def _same_answers(name: str, what: str, count: int, problems: Sequence[str]) -> 
     return Check(name, status, reason, observed=share, requirement="= 1")
 
 
-def _check_garbage(session: _Session) -> Check:
+def _check_garbage(session: Session) -> Check:
     status, _ = session.ask("POST", "/v1/search", b"this is not an image")
     if 400 <= status < 500:
         return Check("server_refuses_garbage", "pass", f"garbage instead of a photo gets {status}")
@@ -309,44 +248,70 @@ def _check_garbage(session: _Session) -> Check:
     )
 
 
-def _time(session: _Session, name: str, request: Callable[[int], object], count: int) -> None:
+def _time(
+    session: Session,
+    name: str,
+    request: Callable[[int], Sequence[object]],
+    look: Callable[[Sequence[object]], None],
+    count: int,
+) -> None:
+    """Times requests one after the other, the first left out: it pays for what is made once."""
     times = []
-    for number in range(count):
+    for number in range(count + 1):
         start = time.perf_counter()
-        request(number)
+        results = request(number)
         times.append(1e3 * (time.perf_counter() - start))
+        look(results)
     for percentile in (50, 95, 99):
-        session.figures[f"{name}_p{percentile}_ms"] = float(np.percentile(times, percentile))
+        session.figures[f"{name}_p{percentile}_ms"] = float(np.percentile(times[1:], percentile))
 
 
-def _peak_memory_mb(pid: int) -> float:
-    """Returns the process's peak resident memory in MiB; 0 where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
-    return float(lines[0][1]) / 1024 if lines else 0.0
-
-
-def _check_limits(figures: dict[str, float], config: EvaluateConfig) -> list[Check]:
-    limits = (
-        ("server_search_p95_ms", "search_p95_ms", config.max_search_p95_ms, "ms"),
-        ("server_memory_mb", "memory_mb", config.max_server_memory_mb, "MiB"),
+def _check_full(answered: Sequence[bool], k: int) -> Check:
+    short = len(answered) - sum(answered)
+    return Check(
+        "server_full_k",
+        "fail" if short else "pass",
+        f"{short} of {len(answered)} timed answers had fewer or more results than there are to "
+        f"find, {k} at most"
+        if short
+        else f"all {len(answered)} timed answers were full: {k} results, or all that there are",
+        observed=1 - short / len(answered),
+        requirement="= 1",
     )
-    checks = []
-    for name, figure, limit, unit in limits:
-        if limit and figure in figures:
-            value = figures[figure]
-            kept = value <= limit
-            checks.append(
-                Check(
-                    name,
-                    "pass" if kept else "fail",
-                    f"{name} is {value:.1f} {unit}, {'within' if kept else 'above'} the limit of "
-                    f"{limit:g}",
-                    observed=value,
-                    requirement=f"<= {limit:g} {unit}",
-                )
-            )
-    return checks
+
+
+def _check_latency(figures: dict[str, float], config: EvaluateConfig) -> Check:
+    words = [
+        f"{words} takes {figures[f'{name}_p50_ms']:.1f} ms at the median, "
+        f"{figures[f'{name}_p95_ms']:.1f} at p95, {figures[f'{name}_p99_ms']:.1f} at p99"
+        for name, words in (("search", "a search by photo"), ("similar", "items like an item"))
+        if f"{name}_p50_ms" in figures
+    ]
+    measured = "search" if "search_p95_ms" in figures else "similar"
+    value, limit = figures[f"{measured}_p95_ms"], config.max_search_p95_ms
+    kept = not limit or value <= limit
+    held = f"{'within' if kept else 'above'} the limit of {limit:g} ms" if limit else "no limit set"
+    return Check(
+        "server_search_p95_ms",
+        "pass" if kept else "fail",
+        f"{'; '.join(words)}, over {config.server_requests} requests each; {held}",
+        observed=value,
+        requirement=f"<= {limit:g} ms" if limit else "",
+    )
+
+
+def _check_memory(figures: dict[str, float], config: EvaluateConfig) -> list[Check]:
+    value, limit = figures["memory_mb"], config.max_server_memory_mb
+    if not value:
+        return []
+    kept = not limit or value <= limit
+    held = f"{'within' if kept else 'above'} the limit of {limit:g} MiB" if limit else "no limit"
+    return [
+        Check(
+            "server_memory_mb",
+            "pass" if kept else "fail",
+            f"the server took {value:.0f} MiB at its peak, {held}",
+            observed=value,
+            requirement=f"<= {limit:g} MiB" if limit else "",
+        )
+    ]

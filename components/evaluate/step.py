@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -31,6 +30,10 @@ def run(
     min_index_recall_at_10: float,
     min_coverage: float,
     margin: float,
+    min_overlap: float,
+    max_near_duplicates: float,
+    max_search_p95_ms: float,
+    max_server_memory_mb: float,
     seed: int,
 ) -> tuple[str, dict[str, float]]:
     """Evaluates the candidate and writes the verdict to the registry.
@@ -49,7 +52,7 @@ def run(
             checked=Path(checked),
             incumbent_bundle=live,
             incumbent=incumbents.version_of(incumbent),
-            server_command=(sys.executable, "-m", "serving"),
+            registry=registry,
             config=EvaluateConfig(
                 min_leaf_hit_at_10=min_leaf_hit_at_10,
                 min_leaf_precision_at_10=min_leaf_precision_at_10,
@@ -58,6 +61,10 @@ def run(
                 min_index_recall_at_10=min_index_recall_at_10,
                 min_coverage=min_coverage,
                 margin=margin,
+                min_overlap=min_overlap,
+                max_near_duplicates=max_near_duplicates,
+                max_search_p95_ms=max_search_p95_ms,
+                max_server_memory_mb=max_server_memory_mb,
                 seed=seed,
             ),
             output=Path(evaluation),

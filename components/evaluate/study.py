@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,8 @@ class Study:
         products: The products of the checked catalog.
         trained: The products that the candidate's encoder was trained on.
         index: The candidate's index.
-        has_incumbent: Whether there is a live bundle.
+        live: The incumbent's index; None when there is no live bundle.
+        same_encoder: Whether candidate and incumbent have one encoder.
         parts: Photos and catalog images, as far as there are any.
         notes: What a reader of the verdict should know, one sentence each.
     """
@@ -104,9 +106,36 @@ class Study:
     products: frozenset[str]
     trained: frozenset[str]
     index: BundleIndex
-    has_incumbent: bool
+    live: BundleIndex | None
+    same_encoder: bool
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
+
+    @property
+    def has_incumbent(self) -> bool:
+        """Whether there is a live bundle."""
+        return self.live is not None
+
+    def chance(self, part: Part) -> npt.NDArray[np.float64]:
+        """Returns each question's leaf precision@10 if products were drawn at random.
+
+        Returns:
+            float64 `[questions]`: the share of the other products with a view of that leaf, less
+            where there are fewer than 10 of them.
+        """
+        leaves: dict[str, set[str]] = {}
+        for item in self.index.items:
+            label = self.labels.get(item.item_id, item.taxon_id)
+            leaves.setdefault(item.product_id, set()).add(label)
+        counts = Counter(leaf for found in leaves.values() for leaf in found)
+        values = np.zeros(len(part.asked))
+        for row, question in enumerate(part.asked.questions):
+            left_out = question.kind == "item" and question.product_id in leaves
+            others = len(leaves) - left_out
+            right = counts[question.taxon_id]
+            right -= left_out and question.taxon_id in leaves[question.product_id]
+            values[row] = right / others * min(1.0, others / 10) if others else 0.0
+        return values
 
     def unseen(self, part: Part) -> npt.NDArray[np.bool_]:
         """Returns bool `[questions]`: which show a known product that was never trained on."""
@@ -206,7 +235,8 @@ def conduct(
         products=products,
         trained=read_trained_products(bundle / "encoder"),
         index=index,
-        has_incumbent=live is not None,
+        live=live,
+        same_encoder=incumbent_bundle is not None and _same_encoder(bundle, incumbent_bundle),
         parts=tuple(parts),
         notes=tuple(notes),
     )
@@ -233,8 +263,7 @@ def _photos(
         return [], {}, {}
     theirs: Mapping[str, Vectors] = {}
     if incumbent_bundle:
-        digests = {read_encoder(one / "encoder").digest for one in (bundle, incumbent_bundle)}
-        same = len(digests) == 1
+        same = _same_encoder(bundle, incumbent_bundle)
         theirs = ours if same else _photo_vectors(embeddings / "queries_incumbent")
         if not theirs:
             raise InputError(
@@ -242,6 +271,10 @@ def _photos(
                 "by it; run the embed step with this incumbent"
             )
     return shopper_questions(kept), ours, theirs
+
+
+def _same_encoder(bundle: Path, other: Path) -> bool:
+    return read_encoder(bundle / "encoder").digest == read_encoder(other / "encoder").digest
 
 
 def _photo_vectors(directory: Path) -> dict[str, Vectors]:

@@ -19,6 +19,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import evaluate_candidate
 from components.index.build import build_index
 from components.index.config import IndexConfig
+from components.registry.registry import Registry
 
 DIM = 16
 TAXONOMY = (
@@ -127,6 +128,11 @@ class World:
         )
         return embeddings, bundle
 
+    def publish(self, bundle):
+        registry = str(self.root / "registry")
+        Registry.open(registry).publish_bundle(bundle)
+        return registry
+
     def evaluate(self, embeddings, bundle, *, incumbent=None, server=None, **settings):
         return evaluate_candidate(
             bundle=bundle,
@@ -134,7 +140,8 @@ class World:
             checked=self.checked,
             incumbent_bundle=incumbent,
             incumbent="live-version" if incumbent else "",
-            server_command=server,
+            registry=self.publish(bundle) if server else None,
+            server=server or "",
             config=EvaluateConfig(**{"resamples": 300, "min_department_queries": 10, **settings}),
             output=self.root / "evaluation",
             report=self.root / "evaluation.html",

@@ -1,6 +1,7 @@
 """A stand-in for the serving program: answers from the bundle, wrongly where `MODE` says so."""
 
 import argparse
+import contextlib
 import http.server
 import json
 import os
@@ -22,6 +23,14 @@ def main():
     arguments = parser.parse_args()
     if MODE == "dies":
         sys.exit("the index is broken")
+    if MODE == "needs_more":
+        import kfp  # noqa: F401
+    if MODE == "does_without":
+        with contextlib.suppress(ModuleNotFoundError):
+            import pandas  # noqa: F401
+    if MODE == "grows":
+        globals()["ballast"] = bytearray(os.urandom(1024) * (300 * 1024))
+        time.sleep(600)
     if MODE == "hangs":
         time.sleep(600)
     bundle = Path(arguments.bundle)
@@ -58,7 +67,8 @@ def main():
             product = index.item(item_id).product_id
             left_out = [set() if MODE == "own_product" else {product}]
             hits = index.answer(index.vector(item_id), 10, exclude_products=left_out)[0]
-            self.results(hits.item_ids, hits.scores)
+            count = 3 if MODE == "short_answers" and "/p1" in path else 10
+            self.results(hits.item_ids[:count], hits.scores[:count])
 
         def do_POST(self):
             data = self.rfile.read(int(self.headers["Content-Length"]))

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from components.evaluate import bootstrap
-from components.evaluate.bootstrap import bootstrap_mean
+from components.evaluate.bootstrap import bootstrap_mean, p_below
 
 
 def test_agrees_with_scipy():
@@ -35,3 +35,25 @@ def test_blocks_do_not_change_the_interval(monkeypatch):
     whole = bootstrap_mean(values, resamples=500, confidence=0.9, seed=1)
     monkeypatch.setattr(bootstrap, "_BLOCK", 100)
     assert bootstrap_mean(values, resamples=500, confidence=0.9, seed=1) == whole
+
+
+def test_the_p_value_agrees_with_a_t_test():
+    values = np.random.default_rng(5).normal(0.0, 1.0, 400)
+    for threshold in (0.05, 0.1, 0.15):
+        theirs = stats.ttest_1samp(values, threshold, alternative="less").pvalue
+        ours = p_below(values, threshold, resamples=40_000, seed=1)
+        assert ours == pytest.approx(theirs, rel=0.15, abs=1e-3)
+
+
+def test_the_p_value_is_the_interval_read_the_other_way_round():
+    values = np.random.default_rng(0).beta(2, 5, 80)
+    interval = bootstrap_mean(values, resamples=4000, confidence=0.95, seed=1)
+    above = p_below(values, interval.upper + 1e-3, resamples=4000, seed=1)
+    below = p_below(values, interval.upper - 1e-3, resamples=4000, seed=1)
+    assert above < 0.025 < below
+
+
+def test_the_p_value_of_equal_values():
+    same = np.full(40, 0.3)
+    assert p_below(same, 0.3, resamples=99, seed=1) == 1.0
+    assert p_below(same, 0.31, resamples=99, seed=1) == 0.01

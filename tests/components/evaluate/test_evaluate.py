@@ -62,7 +62,60 @@ def test_noise_for_an_encoder_fails_by_quality(world):
     assert failures(verdict) == {
         ("leaf_precision_at_10", "shopper"),
         ("product_recall_at_10", "shopper"),
+        ("better_than_chance", "items"),
     }
+
+
+def test_the_first_candidate_of_a_channel_takes_the_bootstrap_path(world):
+    embeddings, bundle = world.bundle()
+    verdict = world.evaluate(embeddings, bundle, min_leaf_hit_at_10=0.5)
+    by_name = {(check.name, check.slice): check for check in verdict.checks}
+    assert by_name["bootstrap", "all"].status == "pass"
+    assert "held against 1 absolute thresholds" in by_name["bootstrap", "all"].reason
+    # 6 of 24 products have the leaf of a photo; of the 23 others of an item, 5.
+    for part, chance in (("shopper", 6 / 24), ("items", 5 / 23)):
+        check = by_name["better_than_chance", part]
+        mean = read_json(world.root / "evaluation/metrics.json")[part]["leaf_precision_at_10"]
+        assert check.observed == pytest.approx(mean - chance)
+    second = world.evaluate(embeddings, bundle, incumbent=bundle)
+    assert not {"bootstrap", "better_than_chance"} & {check.name for check in second.checks}
+
+
+def test_a_first_candidate_that_nothing_can_be_measured_on_fails(world):
+    world.queries = []
+    world.write()
+    embeddings, bundle = world.bundle()
+    world.items = [dataclasses.replace(item, taxon_id="root") for item in world.items]
+    world.write()
+    verdict = world.evaluate(embeddings, bundle)
+    assert ("bootstrap", "all") in failures(verdict)
+
+
+def test_vectors_and_answers_are_checked_against_the_incumbent(world):
+    embeddings, bundle = world.bundle()
+    verdict = world.evaluate(embeddings, bundle, incumbent=bundle)
+    by_name = {(check.name, check.slice): check for check in verdict.checks}
+    assert by_name["embedding_drift", "all"].observed < 1e-6
+    assert by_name["overlap_at_10", "items"].observed == 1.0
+    assert "with the same encoder" in by_name["overlap_at_10", "shopper"].reason
+    repeated = by_name["near_duplicates", "items"]
+    assert repeated.observed == repeated.incumbent
+    assert by_name["embedding_norm", "all"].status == "pass"
+
+
+def test_answers_that_have_nothing_to_do_with_yesterdays_fail(world):
+    _, live = world.bundle("live", digest="live-encoder")
+    embeddings, bundle = world.bundle("new", digest="new-encoder")
+    world.embed(
+        "live", quality=0.9, digest="", queries_directory="queries_incumbent", output=embeddings
+    )
+    verdict = world.evaluate(embeddings, bundle, incumbent=live, min_overlap=1.0, resamples=300)
+    passing = {(check.name, check.slice) for check in verdict.checks} - failures(verdict)
+    assert ("overlap_at_10", "items") in passing  # The same vectors by another name.
+    worse, other = world.bundle("other", quality=0.2, digest="other-encoder")
+    world.embed("live", quality=0.9, digest="", queries_directory="queries_incumbent", output=worse)
+    verdict = world.evaluate(worse, other, incumbent=live, min_overlap=0.99)
+    assert ("overlap_at_10", "items") in failures(verdict)
 
 
 def test_the_incumbent_is_asked_the_same_with_its_own_encoder(world):
@@ -195,7 +248,7 @@ def test_one_flipped_byte_fails_and_nothing_of_the_bundle_is_loaded(world, name)
     data = bytearray((bundle / name).read_bytes())
     data[len(data) // 2] ^= 1
     (bundle / name).write_bytes(bytes(data))
-    verdict = world.evaluate(embeddings, bundle, server=["/nowhere"])
+    verdict = world.evaluate(embeddings, bundle, server=None)
     assert failures(verdict) == {("bundle_whole", "all")}
     assert name in verdict.checks[0].reason
     assert read_json(world.root / "evaluation/verdict.json")["status"] == "fail"
@@ -203,7 +256,7 @@ def test_one_flipped_byte_fails_and_nothing_of_the_bundle_is_loaded(world, name)
 
 def test_a_server_that_fails_fails_the_verdict(world):
     embeddings, bundle = world.bundle()
-    verdict = world.evaluate(embeddings, bundle, server=["/nowhere/serving"])
+    verdict = world.evaluate(embeddings, bundle, server="nowhere.serving")
     assert failures(verdict) == {("server_starts", "all")}
 
 

@@ -54,3 +54,10 @@ def test_effective_rank_by_hand():
     line = np.array([[1, 2], [2, 4], [3, 6]], np.float64)
     assert metrics.effective_rank(line) == pytest.approx(1.0)
     assert metrics.effective_rank(np.ones((5, 3))) == 0.0
+
+
+def test_repeated_by_hand():
+    vectors = np.array([[1, 0], [0, 1], [0.8, 0.6], [1, 0]], np.float32)
+    assert metrics.repeated(vectors, 0.999).tolist() == [False, False, False, True]
+    assert metrics.repeated(vectors, 0.7).tolist() == [False, False, True, True]
+    assert metrics.repeated(vectors[:0], 0.9).tolist() == []

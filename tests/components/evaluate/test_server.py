@@ -1,22 +1,29 @@
 import os
-import sys
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from components.contracts.bundle import read_manifest
 from components.contracts.files import read_json, write_json
 from components.evaluate import server
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.server_process import Launch
 
-COMMAND = (sys.executable, str(Path(__file__).with_name("fake_server.py")))
+FAKE = str(Path(__file__).with_name("fake_server.py"))
 CONFIG = EvaluateConfig(server_requests=5)
 EVERYTHING = {
+    "server_dependencies",
+    "server_downloads",
     "server_starts",
     "server_version",
     "golden_photos",
     "golden_items",
     "server_refuses_garbage",
+    "server_full_k",
+    "server_search_p95_ms",
+    "server_memory_mb",
 }
 
 
@@ -25,12 +32,15 @@ def validate(world, tmp_path, monkeypatch):
     _, bundle = world.bundle()
     monkeypatch.setenv("PID_FILE", str(tmp_path / "pid"))
 
-    def run(mode="", config=CONFIG, command=COMMAND):
+    registry = world.publish(bundle)
+
+    def run(mode="", config=CONFIG, program=FAKE):
         monkeypatch.setenv("MODE", mode)
-        checks, figures = server.validate(bundle, command, config)
+        launch = Launch(registry, read_manifest(bundle).version, server=program)
+        checks, figures = server.validate(bundle, launch, config)
         return {check.name: check for check in checks}, figures
 
-    run.bundle = bundle
+    run.bundle, run.registry = bundle, Path(registry)
     return run
 
 
@@ -52,6 +62,9 @@ def test_a_good_server_passes_and_is_measured_and_is_gone(validate, tmp_path):
     assert figures["similar_p50_ms"] > 0
     assert figures["memory_mb"] > 1
     assert figures["start_seconds"] > 0
+    assert figures["full_k"] == 1
+    assert figures["download_bytes"] > 10_000
+    assert "serving image alone" in checks["server_dependencies"].reason
     assert not is_running(int((tmp_path / "pid").read_text()))
 
 
@@ -62,6 +75,7 @@ def test_a_good_server_passes_and_is_measured_and_is_gone(validate, tmp_path):
         ("other_scores", "golden_photos", "3 of 3 golden photos otherwise than recorded"),
         ("own_product", "golden_items", "items otherwise than recorded"),
         ("other_version", "server_version", "it said"),
+        ("short_answers", "server_full_k", "had fewer or more results than there are to find"),
         ("takes_garbage", "server_refuses_garbage", "should get a 4xx, it got 200"),
     ],
 )
@@ -99,10 +113,50 @@ def test_slow_answers_fail_in_time_and_the_server_is_ended(validate, tmp_path):
     assert not is_running(int((tmp_path / "pid").read_text()))
 
 
-def test_a_command_that_is_not_there(validate):
-    checks, _ = validate(command=("/nowhere/serving",))
+@pytest.mark.server
+def test_a_module_that_is_not_there(validate):
+    checks, _ = validate(program="nowhere.serving")
     assert checks["server_starts"].status == "fail"
-    assert "cannot be started" in checks["server_starts"].reason
+    assert "nowhere" in checks["server_starts"].reason
+
+
+@pytest.mark.server
+def test_a_server_that_needs_more_than_its_image_holds_does_not_start(validate):
+    checks, _ = validate("needs_more")
+    assert set(checks) == {"server_starts"}
+    assert "No module named 'kfp'" in checks["server_starts"].reason
+    assert "the serving image does not hold it" in checks["server_starts"].reason
+
+
+@pytest.mark.server
+def test_what_a_server_can_do_without_is_named(validate):
+    checks, _ = validate("does_without")
+    assert set(checks) == EVERYTHING
+    assert "it did without pandas" in checks["server_dependencies"].reason
+
+
+@pytest.mark.server
+def test_a_server_that_grows_past_its_memory_is_ended(validate):
+    started = time.monotonic()
+    checks, _ = validate("grows", EvaluateConfig(max_server_memory_mb=150))
+    assert time.monotonic() - started < 30
+    assert "above the limit of 150 MiB" in checks["server_starts"].reason
+
+
+@pytest.mark.server
+def test_what_is_downloaded_must_have_its_sums(validate):
+    path = next(validate.registry.rglob("index/vectors.npy"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(bytes(data))
+    checks, _ = validate()
+    assert set(checks) == {"server_starts"}
+    assert "cannot be downloaded" in checks["server_starts"].reason
+    assert "index/vectors.npy" in checks["server_starts"].reason
+    shutil.rmtree(validate.registry / "bundles")
+    checks, _ = validate()
+    assert "there is no version" in checks["server_starts"].reason
 
 
 @pytest.mark.server
