@@ -122,6 +122,13 @@ def build_index(
             "recall_at": config.recall_at,
             "recall": held_out.recall,
             "recall_lower": held_out.recall_lower,
+            "recall_queries": tuned.queries,
+            "memory_mb": held_out.memory_mb,
+            "build_seconds": held_out.build_seconds,
+            "settings_measured": len(tuned.points),
+            "indexes_built": tuned.builds,
+            "tuning_seconds": tuned.seconds,
+            "tuning_stopped": tuned.stopped,
         },
         lineage={
             **lineage,
@@ -136,6 +143,8 @@ def build_index(
             "recall_lower": held_out.recall_lower,
             "query_p50_ms": held_out.p50_ms,
             "query_p95_ms": held_out.p95_ms,
+            "query_cpu_ms": held_out.cpu_ms,
+            "index_memory_mb": held_out.memory_mb,
             "golden_queries": float(len(asked)),
             "golden_images": float(photos),
         },
@@ -229,6 +238,9 @@ def _curve(tuned: Tuned, config: IndexConfig) -> dict[str, Any]:
         "points": [point.to_json() for point in tuned.points],
         "chosen": tuned.chosen,
         "held_out": {"queries": tuned.queries, **tuned.held_out.to_json()},
+        "builds": tuned.builds,
+        "seconds": tuned.seconds,
+        "stopped": tuned.stopped,
     }
 
 

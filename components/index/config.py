@@ -16,15 +16,17 @@ class IndexConfig:
     """How the index is chosen, tuned and recorded.
 
     Attributes:
-        backend: `auto` chooses by size; or `brute_force`, `ah`, `tree_ah`.
-        brute_force_below: Up to this many items (exclusive) `auto` searches exactly.
-        tree_from: From this many items `auto` uses a tree; between the two, a quantised scan.
+        backend: `auto` chooses what is fastest; or `brute_force`, `ah`, `tree_ah`.
+        brute_force_below: Up to this many items (exclusive) `auto` searches exactly: that takes
+            about a millisecond, and nothing faster is worth a neighbour missed.
         recall_target: What the lower confidence bound of recall must reach, in (0, 1].
         recall_at: Neighbours that recall is counted over.
         tuning_queries: Queries for choosing and for measuring recall (half each).
         latency_queries: Single queries timed for each point of the curve.
-        soar: Whether a tree keeps each point in a second partition.
-        bfloat16_reorder: Whether exact scores inside ScaNN use half the memory.
+        tuning_seconds: No further index is built for comparison when it would end after so many
+            seconds.
+        memory_limit_mb: What the searcher may keep in memory, in units of 1e6 bytes; 0 for no
+            limit.
         golden_queries: Queries kept in the bundle with their answers.
         golden_images: How many of those keep their photo.
         golden_k: Items in a golden answer, one image a product.
@@ -33,13 +35,12 @@ class IndexConfig:
 
     backend: str = AUTO
     brute_force_below: int = 20_000
-    tree_from: int = 100_000
     recall_target: float = 0.99
     recall_at: int = 10
-    tuning_queries: int = 1000
+    tuning_queries: int = 2000
     latency_queries: int = 200
-    soar: bool = True
-    bfloat16_reorder: bool = False
+    tuning_seconds: float = 600.0
+    memory_limit_mb: int = 0
     golden_queries: int = 50
     golden_images: int = 50
     golden_k: int = 10
@@ -63,6 +64,8 @@ class IndexConfig:
             "golden_queries": 1,
             "golden_images": 0,
             "golden_k": 1,
+            "tuning_seconds": 0,
+            "memory_limit_mb": 0,
         }
         for name, least in smallest.items():
             if getattr(self, name) < least:

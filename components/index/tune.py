@@ -1,56 +1,38 @@
-"""Choosing how the index searches: fast enough to be worth it, and proved to find what is there."""
+"""Choosing how the index is built and searched: the fastest that is proved to find what is there.
+
+Recall rises with the partitions scanned and the vectors scored again, and so does the time: for
+one built index the settings that just reach the target form a staircase, which is walked instead
+of measuring every setting. Between built indexes the search goes from the likeliest parameters in
+the direction that helps, one parameter after the other, until nothing helps or the time is spent.
+"""
 
 from __future__ import annotations
 
-import math
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from components.contracts.catalog import Item
 from components.contracts.progress import Progress
+from components.index import space
 from components.index.config import AUTO, IndexConfig
+from components.index.measure import Point, Questions
+from components.index.queries import held_out_queries
 from components.search import searcher as search
-from components.search.retrieval import BundleIndex, Hits, recall_of
+from components.search.retrieval import BundleIndex
 from components.search.searcher import ExactSearcher, IndexParameters, Searcher, Vectors
 
-# One-sided 95% normal quantile.
-_Z = 1.6449
-# How many neighbours a made query may move towards, and how far of the way.
-_NEIGHBOURS = 20
-_WAY = (0.3, 0.7)
-# Timing a setting that takes long for a query stops early: it will not be chosen.
-_FEWEST_TIMED, _MOST_TIMED_MS = 20, 1000.0
-_LEAF_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_REORDER_FACTORS = (3, 10, 30, 100)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One setting of the searcher, measured.
-
-    Attributes:
-        leaves_to_search: Partitions scanned; 0 without a tree.
-        reorder: Candidates scored again exactly; 0 where every score is exact.
-        recall: Mean recall over the queries, one image a product, in [0, 1].
-        recall_lower: Lower 95% confidence bound of it.
-        p50_ms: Median time of a single query, in milliseconds.
-        p95_ms: 95th percentile of the same.
-    """
-
-    leaves_to_search: int
-    reorder: int
-    recall: float
-    recall_lower: float
-    p50_ms: float
-    p95_ms: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        return asdict(self)
+# Settings that may be tried on the queries kept back until one proves itself. Each is tried at a
+# confidence that leaves 95% for all of them together (Bonferroni).
+_TRIES = 3
+_CONFIDENCE = 1.0 - 0.05 / _TRIES
+# A difference in time that may be chance; and the share of memory that is worth giving it away.
+_LEVEL_TIME, _WORTH_MEMORY = 0.05, 0.8
+# A setting so much slower than the best one so far is not followed further, nor are more
+# partitions when they found so little more.
+_TOO_SLOW, _NOTHING_MORE = 1.3, 5e-4
 
 
 @dataclass(frozen=True)
@@ -61,8 +43,12 @@ class Tuned:
         searcher: Ready to save.
         points: Everything measured while choosing.
         chosen: Position of the chosen setting in `points`.
-        held_out: The chosen setting measured on queries that played no part in choosing it.
+        held_out: The chosen setting measured on queries that played no part in finding it; its
+            lower bound is the recall that the index promises.
         queries: How many queries `held_out` was measured on.
+        builds: How many indexes were built.
+        seconds: How long it all took.
+        stopped: Why the search ended early, in words; empty when it did not.
     """
 
     searcher: Searcher
@@ -70,6 +56,17 @@ class Tuned:
     chosen: int
     held_out: Point
     queries: int
+    builds: int
+    seconds: float
+    stopped: str
+
+
+@dataclass(frozen=True)
+class _Built:
+    """An index with the best of its settings."""
+
+    searcher: Searcher
+    point: Point
 
 
 def tune(items: Sequence[Item], vectors: Vectors, queries: Vectors, config: IndexConfig) -> Tuned:
@@ -79,170 +76,252 @@ def tune(items: Sequence[Item], vectors: Vectors, queries: Vectors, config: Inde
         items: One a vector.
         vectors: float32 `[items, dim]`, unit norm.
         queries: float32 `[queries, dim]`, unit norm: real query vectors, possibly none.
-        config: Target and sizes.
+        config: Target, sizes and time.
 
     Returns:
-        The fastest setting whose lower recall bound reaches the target; settings run up to an
-        exhaustive one, so that there always is one unless scores are kept in bfloat16 or the
-        queries are too few for the bound: then the setting with the best bound.
+        The fastest setting whose lower recall bound reaches the target, on the queries that it
+        was found with and on those that were kept back. Where none does, exact search when the
+        backend is free to choose, else the setting with the best bound.
     """
-    searcher = search.build(vectors, initial_parameters(len(vectors), config))
-    index = BundleIndex(items, vectors, searcher)
-    exact = index.exact()
+    exact = BundleIndex(items, vectors, ExactSearcher(vectors))
     sample = held_out_queries(queries, vectors, count=config.tuning_queries, seed=config.seed)
     half = len(sample) // 2
-    choosing, measuring = sample[:half], sample[half:]
-    best = exact.answer(choosing, config.recall_at)
-    variants = _variants(searcher, config.recall_at)
-    points = []
-    with Progress("tune", total=len(variants), unit="settings") as progress:
-        for variant in variants:
-            points.append(_measure(index.searched_by(variant), choosing, best, config))
-            progress.advance()
-    reached = [n for n, point in enumerate(points) if point.recall_lower >= config.recall_target]
-    chosen = (
-        min(reached, key=lambda n: points[n].p50_ms)
-        if reached
-        else max(range(len(points)), key=lambda n: points[n].recall_lower)
+    k, timed = config.recall_at, config.latency_queries
+    tuner = _Tuner(
+        vectors, Questions(exact, sample[:half], k=k, timed=timed), config, time.monotonic()
     )
-    held_out = _measure(
-        index.searched_by(variants[chosen]),
-        measuring,
-        exact.answer(measuring, config.recall_at),
-        config,
+    tuner.search()
+    kept_back = Questions(exact, sample[half:], k=k, timed=timed)
+    searcher, chosen, held_out = tuner.confirm(kept_back)
+    return Tuned(
+        searcher=searcher,
+        points=tuple(tuner.points),
+        chosen=chosen,
+        held_out=held_out,
+        queries=len(kept_back),
+        builds=tuner.builds,
+        seconds=time.monotonic() - tuner.started,
+        stopped=tuner.stopped,
     )
-    return Tuned(variants[chosen], tuple(points), chosen, held_out, len(measuring))
 
 
-def initial_parameters(items: int, config: IndexConfig) -> IndexParameters:
-    """Returns the backend for a catalog of this size, with settings to build it with."""
-    backend = config.backend
-    if backend == AUTO:
-        if items < config.brute_force_below:
-            backend = "brute_force"
+class _Tuner:
+    """The search, with what it has seen so far."""
+
+    def __init__(
+        self, vectors: Vectors, questions: Questions, config: IndexConfig, started: float
+    ) -> None:
+        self.points: list[Point] = []
+        self.builds = 0
+        self.stopped = ""
+        self.started = started
+        self._vectors = vectors
+        self._questions = questions
+        self._config = config
+        self._best: _Built | None = None
+        self._longest = 0.0
+        self._seen: set[IndexParameters] = set()
+
+    # -- between indexes ------------------------------------------------------------------
+
+    def search(self) -> None:
+        """Looks for the best index; `points` holds all that was measured."""
+        items = len(self._vectors)
+        starts = space.starts(items, self._config)
+        with Progress("tune", unit="indexes built") as self._progress:
+            if self._config.backend in (AUTO, "brute_force"):
+                self._offer(self._exact())
+            for start in starts:
+                self._try(start)
+            if starts and self._best and self._best.point.parameters.backend != "brute_force":
+                self._climb()
+                self._refine()
+
+    def _exact(self) -> _Built:
+        searcher = ExactSearcher(self._vectors)
+        point = self._questions.measure(searcher)
+        self.points.append(point)
+        return _Built(searcher, point)
+
+    def _climb(self) -> None:
+        """Varies one parameter of the best index after the other."""
+        assert self._best is not None
+        for name, ways in space.moves(self._best.point.parameters.backend):
+            for way in ways:
+                tried = improved = self._vary(name, way)
+                while name == "leaves" and improved:
+                    improved = self._vary(name, way)
+                if tried and name == "leaves":
+                    break  # More partitions helped: fewer will not.
+
+    def _vary(self, name: str, way: Any) -> bool:
+        """Tries the best index with one parameter changed; returns whether that is better."""
+        assert self._best is not None
+        now = self._best.point.parameters
+        if name == "leaves":
+            changed = space.with_leaves(now, way, len(self._vectors))
         else:
-            backend = "ah" if items < config.tree_from else "tree_ah"
-    if backend == "brute_force":
-        return IndexParameters(backend="brute_force")
-    reorder = min(items, 10 * config.recall_at)
-    if backend == "ah":
-        return IndexParameters(
-            backend="ah", reorder=reorder, bfloat16_reorder=config.bfloat16_reorder
-        )
-    # 2000 leaves for a million points measured best among those tried (facts of the stack).
-    leaves = max(1, min(items // 4, round(2 * math.sqrt(items))))
-    return IndexParameters(
-        backend="tree_ah",
-        leaves=leaves,
-        leaves_to_search=max(1, leaves // 20),
-        reorder=reorder,
-        soar=config.soar,
-        bfloat16_reorder=config.bfloat16_reorder,
-    )
+            changed = replace(now, **{name: way})
+        return changed is not None and self._try(changed)
 
+    def _try(self, parameters: IndexParameters) -> bool:
+        """Builds an index and finds its best setting; returns whether it is the best so far."""
+        key = space.as_built(parameters)
+        if key in self._seen or self.stopped:
+            return False
+        spent = time.monotonic() - self.started
+        if self.builds and spent + self._longest > self._config.tuning_seconds:
+            self.stopped = (
+                f"the {self._config.tuning_seconds:g} s of index.tuning_seconds are nearly spent "
+                f"({spent:.0f} s; an index takes up to {self._longest:.0f} s)"
+            )
+            return False
+        self._seen.add(key)
+        started = time.monotonic()
+        searcher = search.build(self._vectors, parameters)
+        built_in = time.monotonic() - started
+        self.builds += 1
+        better = self._offer(self._settle(searcher, built_in))
+        self._longest = max(self._longest, time.monotonic() - started)
+        self._progress.advance()
+        return better
 
-def held_out_queries(queries: Vectors, items: Vectors, *, count: int, seed: int) -> Vectors:
-    """Returns queries to tune with: none of them is an indexed item.
+    def _offer(self, built: _Built) -> bool:
+        if self._best is None or self._better(built.point, self._best.point):
+            self._best = built
+            return True
+        return False
 
-    Real queries come first. What is missing up to `count` is made in equal parts of real queries
-    and of items (of items alone where there are no queries): each is moved some way towards one of
-    its near neighbours in the index. So it lies where queries lie, and, unlike an item's own
-    vector, is not found too easily.
+    def _better(self, one: Point, other: Point) -> bool:
+        if not self._reaches(one) or not self._reaches(other):
+            return self._rank(one) > self._rank(other)
+        if one.cpu_ms < (1 - _LEVEL_TIME) * other.cpu_ms:
+            return True
+        level = one.cpu_ms <= (1 + _LEVEL_TIME) * other.cpu_ms
+        return level and one.memory_mb <= _WORTH_MEMORY * other.memory_mb
 
-    Args:
-        queries: float32 `[queries, dim]`, possibly empty.
-        items: float32 `[items, dim]`.
-        count: How many to return.
-        seed: Seed of the draw.
+    def _rank(self, point: Point) -> tuple[bool, bool, float]:
+        return self._reaches(point), self._fits(point), point.recall_lower
 
-    Returns:
-        float32 `[count, dim]`, unit norm, in random order.
-    """
-    rng = np.random.default_rng(seed)
-    parts = [queries[rng.permutation(len(queries))[:count]]]
-    missing = count - len(parts[0])
-    from_queries = missing // 2 if len(queries) else 0
-    for source, share in ((queries, from_queries), (items, missing - from_queries)):
-        if share:
-            chosen = np.asarray(source[rng.integers(0, len(source), share)])
-            parts.append(_towards_neighbours(chosen, items, rng))
-    together = np.concatenate(parts).astype(np.float32)
-    return np.ascontiguousarray(together[rng.permutation(len(together))])
+    def _reaches(self, point: Point) -> bool:
+        return point.recall_lower >= self._config.recall_target and self._fits(point)
 
+    def _fits(self, point: Point) -> bool:
+        limit = self._config.memory_limit_mb
+        return not limit or point.memory_mb <= limit
 
-def _towards_neighbours(chosen: Vectors, items: Vectors, rng: np.random.Generator) -> Vectors:
-    near, _ = ExactSearcher(items).search(np.ascontiguousarray(chosen), _NEIGHBOURS)
-    # The nearest neighbour of an item is the item itself: it must not stay where it is.
-    found = min(_NEIGHBOURS, len(items))
-    places = rng.integers(min(1, found - 1), found, len(chosen))
-    neighbour = near[np.arange(len(chosen)), places]
-    way = rng.uniform(*_WAY, size=(len(chosen), 1)).astype(np.float32)
-    moved = (1 - way) * chosen + way * items[neighbour]
-    norms = np.linalg.norm(moved, axis=1, keepdims=True)
-    # Opposite vectors meet in the middle at zero; such a one stays where it was.
-    return np.asarray(np.where(norms > 1e-3, moved / np.maximum(norms, 1e-3), chosen), np.float32)
+    # -- within one index -----------------------------------------------------------------
 
+    def _settle(self, searcher: Searcher, built_in: float) -> _Built:
+        """Walks the staircase of settings that just reach the target; returns the fastest."""
+        parameters = searcher.parameters
+        leaves = space.leaf_counts(parameters)
+        widths = space.reorder_widths(len(self._vectors), self._config.recall_at)
+        best: _Built | None = None
+        measured: dict[tuple[int, int], Point] = {}
 
-def recall_lower_bound(recall: float, queries: int) -> float:
-    """Returns the one-sided 95% Wilson lower bound of a mean recall.
+        def reaches(leaf: int, width: int) -> bool:
+            nonlocal best
+            if (leaf, width) not in measured:
+                one = self._measure(searcher, leaves[leaf], widths[width], built_in)
+                measured[leaf, width] = one.point
+                if best is None or self._better(one.point, best.point):
+                    best = one
+            return measured[leaf, width].recall_lower >= self._config.recall_target
 
-    A query's recall lies in [0, 1], so its variance is at most that of a coin with the same mean:
-    the bound for a coin holds, and is cautious.
+        def hopeless(leaf: int, width: int) -> bool:
+            """Whether scanning more partitions than this will not make up for the width."""
+            assert best is not None
+            here, fewer = measured[leaf, width], measured.get((leaf - 1, width))
+            return here.cpu_ms > _TOO_SLOW * best.point.cpu_ms or (
+                fewer is not None and here.recall < fewer.recall + _NOTHING_MORE
+            )
 
-    Args:
-        recall: Mean over the queries.
-        queries: How many.
+        width = len(widths) - 1
+        # The fewest partitions with which the widest reordering does it; then ever narrower ones.
+        leaf = bisect_left(range(len(leaves)), True, key=lambda one: reaches(one, width))
+        nothing_yet = self._best is None or not self._reaches(self._best.point)
+        last = space.exhaustive(parameters, len(self._vectors))
+        if leaf == len(leaves) and nothing_yet and last and last.reorder > widths[-1]:
+            one = self._measure(searcher, last.leaves_to_search, last.reorder, built_in)
+            if best is None or self._better(one.point, best.point):
+                best = one
+        while width > 0 and leaf < len(leaves):
+            width -= 1
+            while leaf < len(leaves) and not reaches(leaf, width):
+                leaf = len(leaves) if hopeless(leaf, width) else leaf + 1
+        assert best is not None
+        return best
 
-    Source:
-        Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if not queries:
-        return 0.0
-    square = _Z**2 / queries
-    spread = _Z * math.sqrt(recall * (1 - recall) / queries + square / (4 * queries))
-    return max(0.0, (recall + square / 2 - spread) / (1 + square))
+    def _refine(self) -> None:
+        """Looks between the settings of the best index that were measured."""
+        assert self._best is not None
+        items, now = len(self._vectors), self._best.point.parameters
+        leaves = space.leaf_counts(now)
+        widths = space.reorder_widths(items, self._config.recall_at)
+        for _ in range(2):
+            now = self._best.point.parameters
+            fewer = max(
+                [n for n in leaves if n < now.leaves_to_search], default=now.leaves_to_search
+            )
+            narrower = max([n for n in widths if n < now.reorder], default=now.reorder)
+            for leaf, width in (
+                ((fewer + now.leaves_to_search) // 2, now.reorder),
+                (now.leaves_to_search, (narrower + now.reorder) // 2),
+            ):
+                if (leaf, width) != (now.leaves_to_search, now.reorder):
+                    one = self._measure(
+                        self._best.searcher, leaf, width, self._best.point.build_seconds
+                    )
+                    leaves, widths = sorted({*leaves, leaf}), sorted({*widths, width})
+                    self._offer(one)
 
+    def _measure(self, searcher: Searcher, leaf: int, width: int, built_in: float) -> _Built:
+        from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
 
-def _variants(searcher: Searcher, k: int) -> list[Searcher]:
-    parameters = searcher.parameters
-    if parameters.backend == "brute_force":
-        return [searcher]
-    from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
+        assert isinstance(searcher, ScannSearcher)
+        tuned = searcher.tuned(reorder=width, leaves_to_search=leaf)
+        point = self._questions.measure(tuned, build_seconds=built_in, confidence=_CONFIDENCE)
+        self.points.append(point)
+        return _Built(tuned, point)
 
-    assert isinstance(searcher, ScannSearcher)
-    items = searcher.shape[0]
-    widths = sorted({min(items, k * factor) for factor in _REORDER_FACTORS} | {items})
-    leaves = [0]
-    if parameters.backend == "tree_ah":
-        leaves = sorted({max(1, round(parameters.leaves * share)) for share in _LEAF_SHARES})
-    # Reordering every item is the exhaustive end of the curve; with few leaves it says nothing.
-    return [
-        searcher.tuned(reorder=width, leaves_to_search=leaf)
-        for leaf in leaves
-        for width in widths
-        if width < items or leaf == leaves[-1]
-    ]
+    # -- proof ----------------------------------------------------------------------------
 
+    def confirm(self, kept_back: Questions) -> tuple[Searcher, int, Point]:
+        """Measures the best setting on queries kept back, and the next ones where it fails.
 
-def _measure(
-    index: BundleIndex, queries: Vectors, best: Sequence[Hits], config: IndexConfig
-) -> Point:
-    answers = index.answer(queries, config.recall_at)
-    recall = float(np.nanmean(recall_of(index, queries, answers, best)))
-    times: list[float] = []
-    for number in range(config.latency_queries):
-        row = number % len(queries)
-        start = time.perf_counter()
-        index.answer(queries[row : row + 1], config.recall_at)
-        times.append(1e3 * (time.perf_counter() - start))
-        if number >= _FEWEST_TIMED and sum(times) > _MOST_TIMED_MS:
-            break
-    parameters = index.searcher.parameters
-    return Point(
-        leaves_to_search=parameters.leaves_to_search,
-        reorder=0 if parameters.backend == "brute_force" else parameters.reorder,
-        recall=recall,
-        recall_lower=recall_lower_bound(recall, len(queries)),
-        p50_ms=float(np.percentile(times, 50)),
-        p95_ms=float(np.percentile(times, 95)),
-    )
+        Returns:
+            The searcher, the position of its setting in `points`, and what was measured.
+        """
+        assert self._best is not None
+        ladder = self._ladder(self._best)
+        tried: list[tuple[Searcher, int, Point]] = []
+        for built in ladder:
+            point = kept_back.measure(
+                built.searcher, build_seconds=built.point.build_seconds, confidence=_CONFIDENCE
+            )
+            tried.append((built.searcher, self.points.index(built.point), point))
+            if self._reaches(point):
+                return tried[-1]
+        if self._config.backend == AUTO and self._fits(self.points[0]):
+            exact = ExactSearcher(self._vectors)
+            return exact, 0, kept_back.measure(exact)
+        return max(tried, key=lambda one: one[2].recall_lower)
+
+    def _ladder(self, best: _Built) -> list[_Built]:
+        """Returns the best setting and slower ones of the same index that found more."""
+        from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
+
+        steps = [best]
+        if not isinstance(best.searcher, ScannSearcher):
+            return steps
+        built = space.as_built(best.point.parameters)
+        same = [point for point in self.points if space.as_built(point.parameters) == built]
+        for point in sorted(same, key=lambda point: point.cpu_ms):
+            if len(steps) < _TRIES and point.recall_lower > steps[-1].point.recall_lower:
+                searcher = best.searcher.tuned(
+                    reorder=point.parameters.reorder,
+                    leaves_to_search=point.parameters.leaves_to_search,
+                )
+                steps.append(_Built(searcher, point))
+        return steps

@@ -7,6 +7,7 @@ the only module that imports ScaNN; it is imported when an index asks for it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -289,6 +290,28 @@ def build(vectors: Vectors, parameters: IndexParameters) -> Searcher:
     from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
 
     return ScannSearcher.build(vectors, parameters)
+
+
+def memory_bytes(parameters: IndexParameters, items: int, dim: int) -> int:
+    """Returns what a searcher with these parameters keeps in memory, in bytes.
+
+    Counted: the vectors that exact scores come from, the 4-bit codes, the partitions' centres and
+    each point's partitions. ScaNN's own bookkeeping comes to a few per cent more.
+
+    Args:
+        parameters: How it is built.
+        items: Vectors indexed.
+        dim: Dimensions of a vector.
+    """
+    if parameters.backend == "brute_force":
+        return items * dim * 4
+    stored = dim * (2 if parameters.bfloat16_reorder else 4)
+    blocks = math.ceil(dim / parameters.dimensions_per_block)
+    codes = math.ceil(blocks / 2)
+    places = 0
+    if parameters.backend == "tree_ah":
+        places = 2 if parameters.soar else 1
+    return items * (stored + codes * max(1, places) + 4 * places) + parameters.leaves * dim * 4
 
 
 def save(searcher: Searcher, vectors: Vectors, bundle: Path) -> None:

@@ -200,7 +200,7 @@ def test_scann_backends_lie_in_the_bundle(tmp_path, backend):
     assert "index/scann/scann_assets.pbtxt" in manifest.files
     assert verify(tmp_path / "bundle") == []
     curve = read_json(tmp_path / "bundle/index/curve.json")
-    assert curve["points"][curve["chosen"]]["reorder"] == manifest.index["reorder"]
+    assert curve["points"][curve["chosen"]]["parameters"]["reorder"] == manifest.index["reorder"]
     assert len(curve["points"]) >= 3
 
 

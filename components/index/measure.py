@@ -1,0 +1,120 @@
+"""One setting of the index, measured on queries: recall with a bound, time, memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from components.index.bounds import mean_lower_bound
+from components.search.retrieval import BundleIndex, Hits, recall_of
+from components.search.searcher import IndexParameters, Searcher, Vectors, memory_bytes
+
+# Timing a setting that takes long for a query stops early: it will not be chosen.
+_FEWEST_TIMED, _MOST_TIMED_MS = 20, 1000.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of the index, measured.
+
+    Attributes:
+        parameters: How the index was built and how it searches.
+        recall: Mean recall over the queries, one image a product, in [0, 1].
+        recall_lower: Lower confidence bound of it (`components.index.bounds`); exact search has no
+            doubt about its own.
+        cpu_ms: Median processor time of a single query, in milliseconds: settings are compared by
+            it, since other programs on the machine disturb it least.
+        p50_ms: Median time of a single query as a clock on the wall shows it, in milliseconds.
+        p95_ms: 95th percentile of the same.
+        memory_mb: What the searcher keeps in memory, in units of 1e6 bytes.
+        build_seconds: How long the index behind it took to build.
+    """
+
+    parameters: IndexParameters
+    recall: float
+    recall_lower: float
+    cpu_ms: float
+    p50_ms: float
+    p95_ms: float
+    memory_mb: float
+    build_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return asdict(self)
+
+
+class Questions:
+    """Queries with their exact answers, to measure any searcher over the same items on."""
+
+    def __init__(self, exact: BundleIndex, queries: Vectors, *, k: int, timed: int) -> None:
+        """Answers the queries exactly.
+
+        Args:
+            exact: The items, searched exactly.
+            queries: float32 `[queries, dim]`, unit norm.
+            k: Neighbours that recall is counted over.
+            timed: How many queries to time for a point.
+        """
+        self._exact = exact
+        self._queries = queries
+        self._k = k
+        self._timed = timed
+        self._best: Sequence[Hits] | None = None
+
+    def __len__(self) -> int:
+        """How many queries there are."""
+        return len(self._queries)
+
+    def measure(
+        self, searcher: Searcher, *, build_seconds: float = 0.0, confidence: float = 0.95
+    ) -> Point:
+        """Measures a searcher on answers as they are served.
+
+        Args:
+            searcher: Over the vectors of the same items.
+            build_seconds: How long it took to build; kept in the point.
+            confidence: Of the one-sided lower bound.
+        """
+        index = self._exact.searched_by(searcher)
+        parameters = searcher.parameters
+        if parameters.backend == "brute_force":
+            recall = lower = 1.0
+        else:
+            if self._best is None:
+                self._best = self._exact.answer(self._queries, self._k)
+            answers = index.answer(self._queries, self._k)
+            recalls = recall_of(index, self._queries, answers, self._best)
+            recall, lower = (
+                float(np.nanmean(recalls)),
+                mean_lower_bound(recalls, confidence=confidence),
+            )
+        cpu, wall = self._time(index)
+        return Point(
+            parameters=parameters,
+            recall=recall,
+            recall_lower=lower,
+            cpu_ms=float(np.median(cpu)),
+            p50_ms=float(np.percentile(wall, 50)),
+            p95_ms=float(np.percentile(wall, 95)),
+            memory_mb=memory_bytes(parameters, *searcher.shape) / 1e6,
+            build_seconds=build_seconds,
+        )
+
+    def _time(self, index: BundleIndex) -> tuple[list[float], list[float]]:
+        """Returns processor and wall times of single queries, in milliseconds."""
+        cpu: list[float] = []
+        wall: list[float] = []
+        for number in range(self._timed):
+            row = number % len(self._queries)
+            started, started_cpu = time.perf_counter(), time.process_time()
+            index.answer(self._queries[row : row + 1], self._k)
+            cpu.append(1e3 * (time.process_time() - started_cpu))
+            wall.append(1e3 * (time.perf_counter() - started))
+            if number >= _FEWEST_TIMED and sum(wall) > _MOST_TIMED_MS:
+                break
+        return cpu, wall
