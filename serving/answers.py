@@ -1,13 +1,20 @@
-"""The shape of what the API answers."""
+"""The shape of what the API answers, and writing it.
+
+The models are the contract: `/openapi.json` is made from them, and a test holds what is written
+to them. Answers of searches are put together from bytes kept for each item, because a model's own
+way takes longer than the search.
+"""
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import json
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, Field
 
 from components.contracts.catalog import Item
-from serving.engine import Hit, LoadedBundle
+from serving.engine import LoadedBundle
+from serving.query import Found, Wanted
 
 
 class ItemAnswer(BaseModel):
@@ -18,7 +25,10 @@ class ItemAnswer(BaseModel):
     title: str
     taxon_id: str
     taxon_path: str = Field(description="As people read it, such as `Seating > Sofas`.")
-    image: str | None = Field(description="Path of the picture, when this server shows pictures.")
+    image: str | None = Field(
+        description="Where its picture is: an address, or a path of this server when it shows "
+        "pictures."
+    )
 
 
 class Result(ItemAnswer):
@@ -43,6 +53,15 @@ class PhotoQuery(BaseModel):
     height: int
 
 
+class FilterReport(BaseModel):
+    """What filters did to an answer."""
+
+    taxon_id: str | None = Field(description="Only items at or below this node.")
+    min_score: float | None = Field(description="Only items at least this alike.")
+    examined: int = Field(description="How many neighbours were looked at.")
+    fewer_than_k: bool = Field(description="Whether fewer than k were left.")
+
+
 class ItemDetail(BaseModel):
     """An item and the version that holds it."""
 
@@ -55,6 +74,7 @@ class SimilarAnswer(BaseModel):
 
     version: str
     query: ItemQuery
+    filter: FilterReport | None = Field(description="Null when nothing was filtered.")
     results: list[Result]
 
 
@@ -63,7 +83,40 @@ class SearchAnswer(BaseModel):
 
     version: str
     query: PhotoQuery
+    filter: FilterReport | None = Field(description="Null when nothing was filtered.")
     results: list[Result]
+
+
+class Refusal(BaseModel):
+    """Why one item of a batch has no answer."""
+
+    reason: str
+    detail: str
+
+
+class BatchEntry(BaseModel):
+    """The answer for one item of a batch: results, or an error."""
+
+    item_id: str
+    filter: FilterReport | None = Field(default=None, description="As in a single answer.")
+    results: list[Result] = Field(default=[], description="Best first.")
+    error: Refusal | None = None
+
+
+class BatchAnswer(BaseModel):
+    """What looks like each of many items, in the order asked; one version answers them all."""
+
+    version: str
+    answers: list[BatchEntry]
+
+
+class Withdrawal(BaseModel):
+    """What has become of an item's withdrawal."""
+
+    item_id: str
+    withdrawn: bool
+    changed: bool = Field(description="False when it was so before.")
+    items: int = Field(description="How many items are withdrawn now.")
 
 
 class Health(BaseModel):
@@ -85,9 +138,16 @@ class Version(BaseModel):
     loaded_at: str
 
 
-def image_path(item: Item) -> str:
-    """Returns the path of an item's picture."""
-    return f"/v1/items/{quote(item.item_id, safe='')}/image"
+def image_link(item: Item, *, images: bool) -> str | None:
+    """Returns where an item's picture is.
+
+    Args:
+        item: The item.
+        images: Whether this server shows the pictures on its own disk.
+    """
+    if urlsplit(item.image).scheme in ("http", "https"):
+        return item.image
+    return f"/v1/items/{quote(item.item_id, safe='')}/image" if images else None
 
 
 def describe_item(bundle: LoadedBundle, item: Item, *, images: bool) -> ItemAnswer:
@@ -98,16 +158,103 @@ def describe_item(bundle: LoadedBundle, item: Item, *, images: bool) -> ItemAnsw
         title=item.title,
         taxon_id=item.taxon_id,
         taxon_path=bundle.taxon_path(item),
-        image=image_path(item) if images else None,
+        image=image_link(item, images=images),
     )
 
 
-def describe_hits(bundle: LoadedBundle, hits: list[Hit], *, images: bool) -> list[Result]:
-    """Returns hits as the API shows them."""
-    return [
-        Result(
-            **describe_item(bundle, hit.item, images=images).model_dump(),
-            score=round(hit.score, 6),
+def similar_json(
+    bundle: LoadedBundle, position: int, wanted: Wanted, found: Found, *, images: bool
+) -> bytes:
+    """Returns a `SimilarAnswer`."""
+    item_id, product_id = _names(bundle, position, images)
+    exclude = b"true" if wanted.exclude_same_product else b"false"
+    return (
+        b'{"version":"%b","query":{"item_id":%b,"product_id":%b,"exclude_same_product":%b},'
+        b'"filter":%b,"results":%b}'
+        % (
+            bundle.version.encode(),
+            item_id,
+            product_id,
+            exclude,
+            filter_json(wanted, found),
+            results_json(bundle, found, images=images),
         )
-        for hit in hits
+    )
+
+
+def search_json(
+    bundle: LoadedBundle, photo: PhotoQuery, wanted: Wanted, found: Found, *, images: bool
+) -> bytes:
+    """Returns a `SearchAnswer`."""
+    return b'{"version":"%b","query":%b,"filter":%b,"results":%b}' % (
+        bundle.version.encode(),
+        photo.model_dump_json().encode(),
+        filter_json(wanted, found),
+        results_json(bundle, found, images=images),
+    )
+
+
+def batch_json(
+    bundle: LoadedBundle,
+    wanted: Wanted,
+    entries: list[tuple[str, Found | Refusal]],
+    *,
+    images: bool,
+) -> bytes:
+    """Returns a `BatchAnswer` of (item id, answer) in the order asked."""
+    parts = []
+    for item_id, found in entries:
+        name = _text(item_id)
+        if isinstance(found, Refusal):
+            refused = found.model_dump_json().encode()
+            parts.append(b'{"item_id":%b,"filter":null,"results":[],"error":%b}' % (name, refused))
+        else:
+            parts.append(
+                b'{"item_id":%b,"filter":%b,"results":%b,"error":null}'
+                % (name, filter_json(wanted, found), results_json(bundle, found, images=images))
+            )
+    return b'{"version":"%b","answers":[%b]}' % (bundle.version.encode(), b",".join(parts))
+
+
+def filter_json(wanted: Wanted, found: Found) -> bytes:
+    """Returns a `FilterReport`, or null when nothing was filtered."""
+    if not (wanted.taxon_id or wanted.min_score > -1.0 or found.starved):
+        return b"null"
+    report = FilterReport(
+        taxon_id=wanted.taxon_id or None,
+        min_score=wanted.min_score if wanted.min_score > -1.0 else None,
+        examined=found.examined,
+        fewer_than_k=found.starved,
+    )
+    return report.model_dump_json().encode()
+
+
+def results_json(bundle: LoadedBundle, found: Found, *, images: bool) -> bytes:
+    """Returns a list of `Result`."""
+    parts = [
+        b"%b%.6f}" % (_fragment(bundle, position, images), score)
+        for position, score in zip(found.positions, found.scores, strict=True)
     ]
+    return b"[%b]" % b",".join(parts)
+
+
+def _fragment(bundle: LoadedBundle, position: int, images: bool) -> bytes:
+    """Returns a `Result` up to its score."""
+    kept = bundle.fragment(position, images)
+    if kept is None:
+        answer = describe_item(bundle, bundle.items[position], images=images)
+        kept = answer.model_dump_json().encode()[:-1] + b',"score":'
+        bundle.keep_fragment(position, images, kept)
+    return kept
+
+
+def _names(bundle: LoadedBundle, position: int, images: bool) -> tuple[bytes, bytes]:
+    """Returns an item's id and product id as JSON, cut out of its kept fragment."""
+    fragment = _fragment(bundle, position, images)
+    # Inside a JSON string every quote is escaped: these words stand between members only.
+    item_id, rest = fragment[len(b'{"item_id":') :].split(b',"product_id":', 1)
+    return item_id, rest.split(b',"title":', 1)[0]
+
+
+def _text(text: str) -> bytes:
+    return json.dumps(text).encode()

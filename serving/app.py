@@ -12,11 +12,12 @@ from serving.access import Access
 from serving.engine import Engine
 from serving.metrics import Metrics
 from serving.middleware import Boundary
-from serving.routes import items, metrics, pages, probes, search
+from serving.routes import batch, items, metrics, pages, probes, search, withdrawals
 from serving.service import Service
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 from serving.tracing import Several, Traces
+from serving.withdrawals import Withdrawn
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -29,6 +30,7 @@ def create_app(
     *,
     counts: Metrics | None = None,
     traces: Traces | None = None,
+    withdrawn: Withdrawn | None = None,
 ) -> FastAPI:
     """Returns the app over an engine.
 
@@ -39,6 +41,7 @@ def create_app(
         telemetry: Who hears what happens; the metrics and the traces when None.
         counts: The metrics that `/metrics` shows; new ones when None.
         traces: What makes traces; None for none.
+        withdrawn: What withdraws items; None where there is no registry to keep that in.
 
     Raises:
         InputError: A token file or key that the settings name cannot be read.
@@ -46,7 +49,7 @@ def create_app(
     counts = counts or Metrics()
     telemetry = telemetry or (Several(counts, traces) if traces else counts)
     access = Access(settings.access)
-    service = Service(engine, settings, telemetry)
+    service = Service(engine, settings, telemetry, withdrawn)
     app = FastAPI(
         title="Lookalike",
         description="Similar items and search by photo.",
@@ -60,6 +63,6 @@ def create_app(
     app.state.access = access
     app.add_middleware(Boundary, version=lambda: engine.version, telemetry=telemetry, traces=traces)
     metrics.add(app, counts, access)
-    for routes in (probes, pages, search, items):
+    for routes in (probes, pages, search, batch, withdrawals, items):
         routes.add(app, service)
     return app

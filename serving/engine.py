@@ -1,25 +1,28 @@
 """What is being served: one immutable bundle at a time, replaced by one assignment.
 
-A request takes `Engine.current` once and uses that bundle to its end, so no answer can mix two
-versions, and a bundle that was replaced goes away when its last request has ended.
+A request takes its bundle once and uses it to its end, so no answer can mix two versions. The
+bundle that was replaced last stays in memory: rolling back to it is one assignment too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from components.contracts.bundle import Manifest
 from components.contracts.catalog import Item
-from components.contracts.images import ImageLimits, admit, probe
 from components.contracts.taxonomy import Taxonomy
-from components.search.retrieval import BundleIndex
-from components.search.searcher import Vectors
+from components.search.searcher import Searcher, Vectors
+from serving import query
 from serving.encoder import Encode
+from serving.item_table import ItemTable
+from serving.query import Found, Limits, Wanted
+from serving.taxon_filter import TaxonFilter
+
+# So many items have their JSON kept, some 300 bytes each.
+_KEPT_FRAGMENTS = 200_000
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,6 @@ class Hit:
     score: float
 
 
-@dataclass(frozen=True)
-class Photo:
-    """What a search saw of an uploaded photo.
-
-    Attributes:
-        format: Such as `JPEG`.
-        width: In pixels.
-        height: In pixels.
-        admitted: The bytes that the encoder got.
-    """
-
-    format: str
-    width: int
-    height: int
-    admitted: bytes
-
-
-@dataclass(frozen=True)
 class LoadedBundle:
     """A bundle that passed every check and can answer.
 
@@ -60,19 +45,42 @@ class LoadedBundle:
         manifest: What it is.
         digest: SHA-256 of its manifest.
         taxonomy: The tree that the items' labels stand in.
-        index: The items with the searcher over their vectors.
-        views: Product id to the positions of its images in the index.
+        items: The items in index order.
+        vectors: float32 `[items, dim]`, unit norm, in the same order.
+        searcher: Over these vectors.
         encode: Admitted images to float32 `[images, dim]`, unit norm.
         timings: Seconds that each stage of loading took.
+        search_seconds: What one search takes; decides where searches run.
+        taxa: Finds items by their place in the taxonomy.
+        withdrawn: Positions of the items that are not shown.
     """
 
-    manifest: Manifest
-    digest: str
-    taxonomy: Taxonomy
-    index: BundleIndex
-    views: Mapping[str, tuple[int, ...]]
-    encode: Encode
-    timings: Mapping[str, float]
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        digest: str,
+        taxonomy: Taxonomy,
+        items: ItemTable,
+        vectors: Vectors,
+        searcher: Searcher,
+        encode: Encode,
+        timings: Mapping[str, float],
+        search_seconds: float = 0.0,
+    ) -> None:
+        """Joins the parts; the loader has checked that they belong together."""
+        self.manifest = manifest
+        self.digest = digest
+        self.taxonomy = taxonomy
+        self.items = items
+        self.vectors = vectors
+        self.searcher = searcher
+        self.encode = encode
+        self.timings = timings
+        self.search_seconds = search_seconds
+        self.taxa = TaxonFilter(taxonomy, items)
+        self.withdrawn: frozenset[int] = frozenset()
+        self._fragments: dict[tuple[int, bool], bytes] = {}
 
     @property
     def version(self) -> str:
@@ -81,58 +89,96 @@ class LoadedBundle:
 
     def item(self, item_id: str) -> Item | None:
         """Returns an item, or None when the bundle does not hold it."""
-        return self.index.item(item_id) if item_id in self.index else None
+        position = self.items.position(item_id)
+        return None if position is None else self.items[position]
 
     def taxon_path(self, item: Item) -> str:
         """Returns where an item stands in the taxonomy, as people read it."""
         return self.taxonomy.names(item.taxon_id) if item.taxon_id in self.taxonomy else ""
 
-    def similar(self, item: Item, k: int, *, exclude_same_product: bool = True) -> list[Hit]:
-        """Returns what looks like an item: one image a product, never the item itself.
+    def hide(self, item_ids: Collection[str]) -> None:
+        """Shows these items no more, and all others again."""
+        positions = (self.items.position(item_id) for item_id in item_ids)
+        self.withdrawn = frozenset(position for position in positions if position is not None)
+
+    def limits(self, wanted: Wanted, position: int = -1) -> Limits:
+        """Returns what an answer may hold.
 
         Args:
-            item: An item of this bundle.
-            k: Most results.
-            exclude_same_product: Whether the other images of the item's own product are left
-                out; when not, the one that looks most like the item may be in the answer.
+            wanted: What was asked for.
+            position: The item that was asked about; -1 for a photo.
         """
-        vector = self.index.vector(item.item_id)
-        hits = self._hits(vector, k, exclude_products=[[item.product_id]])
-        if exclude_same_product:
-            return hits
-        own = [row for row in self.views[item.product_id] if self.index.items[row] is not item]
-        if own:
-            scores = self.index.vectors[own] @ vector[0]
-            best = int(np.argmax(scores))
-            score = float(np.clip(scores[best], -1.0, 1.0))
-            hits = sorted(
-                [Hit(self.index.items[own[best]], score), *hits], key=lambda hit: -hit.score
-            )
-        return hits[:k]
+        exclude = position >= 0 and wanted.exclude_same_product
+        return Limits(
+            k=wanted.k,
+            part=self.taxa.part(wanted.taxon_id) if wanted.taxon_id else None,
+            min_score=wanted.min_score,
+            withdrawn=self.withdrawn,
+            own=position,
+            product=int(self.items.products[position]) if exclude else -1,
+        )
 
-    def search(self, data: bytes, k: int, limits: ImageLimits) -> tuple[Photo, list[Hit]]:
-        """Returns what looks like a photo: one image a product.
+    def vector(self, position: int) -> Vectors:
+        """Returns an item's vector: float32 `[1, dim]`."""
+        return self.vectors[position : position + 1]
+
+    def find(self, vector: Vectors, limits: Limits) -> Found:
+        """Answers one query; see `serving.query.find`."""
+        return query.find(self.searcher, self.vectors, self.items, vector, limits)
+
+    def find_many(self, vectors: Vectors, limits: list[Limits]) -> list[Found]:
+        """Answers several queries with one call of the searcher.
 
         Args:
-            data: The photo as it came.
-            k: Most results.
-            limits: What a photo may be; checked before any pixel is decoded.
-
-        Raises:
-            BadImageError: The photo is refused.
+            vectors: float32 `[queries, dim]`, unit norm.
+            limits: One a query.
         """
-        kind, width, height = probe(data, limits)
-        admitted = admit(data, limits)
-        return Photo(kind, width, height, admitted), self._hits(self.encode([admitted]), k)
-
-    def _hits(
-        self, vector: Vectors, k: int, exclude_products: list[list[str]] | None = None
-    ) -> list[Hit]:
-        answer = self.index.answer(vector, k, exclude_products=exclude_products)[0]
-        return [
-            Hit(self.index.items[position], score)
-            for position, score in zip(answer.positions, answer.scores, strict=True)
+        found: dict[int, Found] = {}
+        searched = [
+            (query.first_fetch(len(self.items), one), row)
+            for row, one in enumerate(limits)
+            if not query.is_exact(one)
         ]
+        for group in _alike(searched):
+            rows = [row for _, row in group]
+            indices, scores = self.searcher.search(vectors[rows], group[-1][0])
+            for place, row in enumerate(rows):
+                one = vectors[row : row + 1]
+                found[row] = query.finish(
+                    self.searcher, self.items, one, limits[row], indices[place], scores[place]
+                )
+        for row, exact in enumerate(limits):
+            if row not in found:
+                found[row] = self.find(vectors[row : row + 1], exact)
+        return [found[row] for row in range(len(limits))]
+
+    def hits(self, found: Found) -> list[Hit]:
+        """Returns an answer as items with their scores."""
+        pairs = zip(found.positions, found.scores, strict=True)
+        return [Hit(self.items[position], score) for position, score in pairs]
+
+    def fragment(self, position: int, images: bool) -> bytes | None:
+        """Returns the kept JSON of an item, if it is kept."""
+        return self._fragments.get((position, images))
+
+    def keep_fragment(self, position: int, images: bool, fragment: bytes) -> None:
+        """Keeps an item's JSON."""
+        if len(self._fragments) >= _KEPT_FRAGMENTS:
+            self._fragments.clear()
+        self._fragments[position, images] = fragment
+
+
+def _alike(searches: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Returns (neighbours to fetch, row) grouped by like numbers, ascending.
+
+    So a few searches that need many neighbours do not make all the others fetch as many.
+    """
+    groups: list[list[tuple[int, int]]] = []
+    for search in sorted(searches):
+        if not groups or search[0] > 4 * groups[-1][0][0]:
+            groups.append([])
+        groups[-1].append(search)
+    return groups
 
 
 @dataclass
@@ -143,6 +189,7 @@ class Status:
         live: What the channel names as live; empty when unknown.
         checked_at: When the channel was last read, ISO 8601 in UTC.
         source_error: Why the channel could not be read the last time; empty when it could.
+        stale: Since when what is served may be out of date, ISO 8601 in UTC; empty when it is not.
         failed_version: A version that is live but could not be loaded; empty when there is none.
         failed_reason: Why it could not.
         loaded_at: When the current bundle began to serve, ISO 8601 in UTC.
@@ -152,6 +199,7 @@ class Status:
     live: str = ""
     checked_at: str = ""
     source_error: str = ""
+    stale: str = ""
     failed_version: str = ""
     failed_reason: str = ""
     loaded_at: str = ""
@@ -160,14 +208,20 @@ class Status:
 
 @dataclass
 class Engine:
-    """Holds the bundle that answers.
+    """Holds the bundle that answers, and the one before it.
 
     Attributes:
         current: The bundle, or None before the first one is in place.
+        previous: The bundle that was replaced last; None when none is kept.
+        keep_previous: Whether that one is kept.
+        withdrawn: Ids of items that no bundle shows.
         status: How following the channel goes.
     """
 
     current: LoadedBundle | None = None
+    previous: LoadedBundle | None = None
+    keep_previous: bool = True
+    withdrawn: frozenset[str] = frozenset()
     status: Status = field(default_factory=Status)
 
     @property
@@ -177,10 +231,28 @@ class Engine:
 
     def swap(self, bundle: LoadedBundle) -> None:
         """Puts a checked bundle in place, between two requests."""
-        self.current = bundle
+        bundle.hide(self.withdrawn)
+        before, self.current = self.current, bundle
+        self.previous = before if self.keep_previous else None
+        # What was withdrawn while the bundle was being made ready.
+        bundle.hide(self.withdrawn)
         self.status.swaps += 1
         self.status.loaded_at = now()
         self.status.failed_version = self.status.failed_reason = ""
+
+    def kept(self, version: str) -> LoadedBundle | None:
+        """Returns the bundle of this version when it is in memory."""
+        for bundle in (self.current, self.previous):
+            if bundle is not None and bundle.version == version:
+                return bundle
+        return None
+
+    def withdraw(self, item_ids: Collection[str]) -> None:
+        """Shows these items no more, and all others again."""
+        self.withdrawn = frozenset(item_ids)
+        for bundle in (self.current, self.previous):
+            if bundle is not None:
+                bundle.hide(self.withdrawn)
 
     def describe(self) -> dict[str, Any]:
         """Returns what `/readyz` answers."""
@@ -189,12 +261,16 @@ class Engine:
             "ready": self.current is not None,
             "version": self.version or None,
             "live": status.live or None,
+            "previous": self.previous.version if self.previous else None,
             "loaded_at": status.loaded_at or None,
             "checked_at": status.checked_at or None,
             "swaps": status.swaps,
+            "withdrawn": len(self.withdrawn),
         }
         if status.source_error:
             detail["source_error"] = status.source_error
+        if status.stale:
+            detail["stale_since"] = status.stale
         if status.failed_version:
             detail["failed"] = {"version": status.failed_version, "reason": status.failed_reason}
         return detail

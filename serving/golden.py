@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import numpy as np
 from components.contracts.errors import InputError
 from components.contracts.files import read_json
 from components.contracts.images import BadImageError, admit
-from components.search.retrieval import BundleIndex, Hits
 from components.search.searcher import Vectors
 from serving.encoder import Encode
+from serving.item_table import ItemTable
+from serving.query import Found
 
 QUERIES_FILE = "golden/queries.npy"
 ANSWERS_FILE = "golden/answers.json"
@@ -80,20 +83,35 @@ def read(bundle: Path) -> list[GoldenQuery]:
     return queries
 
 
-def check_answers(index: BundleIndex, queries: Sequence[GoldenQuery]) -> None:
+def check_answers(
+    ask: Callable[[Vectors, int], Found], items: ItemTable, queries: Sequence[GoldenQuery]
+) -> float:
     """Asks the golden queries, one at a time: that is the path that requests take.
+
+    Args:
+        ask: Answers a vector with so many results.
+        items: The bundle's items.
+        queries: At least one.
+
+    Returns:
+        The median time of an answer, in seconds.
 
     Raises:
         InputError: An answer differs from the recorded one by more than rounding.
     """
+    seconds = []
     for query in queries:
-        hits = index.answer(query.vector, max(1, len(query.item_ids)))[0]
-        problem = _difference(hits, query.item_ids, query.scores)
+        started = time.perf_counter()
+        found = ask(query.vector, max(1, len(query.item_ids)))
+        seconds.append(time.perf_counter() - started)
+        item_ids = [items.ids[position] for position in found.positions]
+        problem = _difference(item_ids, found.scores, query)
         if problem:
             raise InputError(
                 f"golden query {query.name}: {problem}; the index does not answer as it did when "
                 "it was built"
             )
+    return statistics.median(seconds)
 
 
 def check_encoder(encode: Encode, queries: Sequence[GoldenQuery]) -> int:
@@ -124,18 +142,17 @@ def check_encoder(encode: Encode, queries: Sequence[GoldenQuery]) -> int:
     return asked
 
 
-def _difference(hits: Hits, item_ids: Sequence[str], scores: Sequence[float]) -> str:
+def _difference(item_ids: Sequence[str], scores: Sequence[float], expected: GoldenQuery) -> str:
     """Returns how an answer differs from the recorded one; empty when it does not."""
-    if len(hits) != len(item_ids):
-        return f"expected {len(item_ids)} items, received {len(hits)}"
-    for place, (expected, received) in enumerate(zip(scores, hits.scores, strict=True), start=1):
-        if not abs(expected - received) <= SCORE_TOLERANCE:
-            return f"place {place}: expected the score {expected:.5f}, received {received:.5f}"
-    recorded = dict(zip(item_ids, scores, strict=True))
-    last = min(scores, default=0.0)
-    for item_id, score in zip(hits.item_ids, hits.scores, strict=True):
-        known = recorded.get(item_id)
+    if len(item_ids) != len(expected.item_ids):
+        return f"expected {len(expected.item_ids)} items, received {len(item_ids)}"
+    for place, (known, received) in enumerate(zip(expected.scores, scores, strict=True), start=1):
+        if not abs(known - received) <= SCORE_TOLERANCE:
+            return f"place {place}: expected the score {known:.5f}, received {received:.5f}"
+    recorded = dict(zip(expected.item_ids, expected.scores, strict=True))
+    last = min(expected.scores, default=0.0)
+    for item_id, score in zip(item_ids, scores, strict=True):
         # An item that was not recorded may only have been level with the last one that was.
-        if not abs(score - (last if known is None else known)) <= SCORE_TOLERANCE:
+        if not abs(score - recorded.get(item_id, last)) <= SCORE_TOLERANCE:
             return f"received {item_id!r} with {score:.5f}, which was not recorded so"
     return ""

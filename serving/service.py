@@ -1,27 +1,42 @@
-"""What the routes share: the engine, the limits and the threads that do the work."""
+"""What the routes share: the engine, the limits, and the threads that do the work."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote
 
+import numpy as np
 from fastapi import Request
 
 from components.contracts.catalog import Item
-from components.contracts.images import BadImageError, ImageLimits
+from components.contracts.errors import InputError
+from components.contracts.images import BadImageError, ImageLimits, admit, probe
 from components.contracts.page import thumbnail as inline_thumbnail
-from serving import answers, views
+from components.search.searcher import Vectors
+from serving import answers, query, views
+from serving.batching import Batcher, OverloadedError, TooLateError
 from serving.engine import Engine, Hit, LoadedBundle
 from serving.pictures import Pictures
 from serving.problems import Problem, shorten
+from serving.query import Found, Limits, Wanted
 from serving.settings import Settings
 from serving.telemetry import SILENT, Telemetry
 from serving.uploads import read_upload
+from serving.withdrawals import Withdrawn
 
 T = TypeVar("T")
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+PHOTO_ROUTE = "/v1/search"
+SIMILAR_ROUTE = "/v1/items/{item_id}/similar"
+BATCH_ROUTE = "/v1/batch"
+# Parts of the catalog that are scored whole take longer than this to be done on the event loop.
+_INLINE_ROWS = 2000
 _IMAGE_STATUS = {
     "empty_image": 400,
     "too_many_bytes": 413,
@@ -30,20 +45,107 @@ _IMAGE_STATUS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way.
+
+    Attributes:
+        route: The route's template, for telemetry.
+        deadline: When nobody waits for the answer any more, by `time.monotonic`.
+    """
+
+    route: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """An uploaded photo that passed its checks.
+
+    Attributes:
+        query: What the answer tells of it.
+        admitted: The bytes that the encoder gets.
+    """
+
+    query: answers.PhotoQuery
+    admitted: bytes
+
+
 class Service:
     """What the routes share."""
 
-    def __init__(self, engine: Engine, settings: Settings, telemetry: Telemetry = SILENT) -> None:
-        """Makes the worker threads: searching and decoding stay off the event loop."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        telemetry: Telemetry = SILENT,
+        withdrawn: Withdrawn | None = None,
+    ) -> None:
+        """Makes the worker threads: decoding and embedding stay off the event loop.
+
+        Args:
+            engine: What answers; it may still be empty.
+            settings: Limits.
+            telemetry: Who hears what happens.
+            withdrawn: What withdraws items; None where there is no registry to keep that in.
+        """
         self.engine = engine
         self.settings = settings
         self.telemetry = telemetry
+        self.withdrawn = withdrawn
         self.limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_upload_pixels
         )
         self.pictures = Pictures(enabled=settings.images, limits=ImageLimits())
-        self._search = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
+        self._inline_seconds = settings.inline_search_ms / 1000
         self._image = ThreadPoolExecutor(settings.image_threads, thread_name_prefix="image")
+        self._most_images = settings.image_threads + settings.image_queue
+        self._images = 0
+        self._encoder: Batcher[LoadedBundle, bytes, Vectors] = Batcher(
+            self._encode,
+            name="encoder",
+            max_batch=settings.encoder_batch,
+            max_wait=settings.encoder_wait_ms / 1000,
+            max_queue=settings.encoder_queue,
+        )
+        self._searcher: Batcher[LoadedBundle, tuple[Vectors, Limits], Found] = Batcher(
+            self._search,
+            name="search",
+            max_batch=settings.search_batch,
+            max_wait=0.0,
+            max_queue=settings.search_queue,
+            threads=settings.search_threads,
+        )
+
+    def call(self, request: Request, route: str) -> Call:
+        """Returns a request's deadline; see `Settings.deadline_seconds`.
+
+        Raises:
+            Problem: 422: the header for it is not a number of milliseconds.
+        """
+        return Call(route, self.deadline(request.headers.get(TIMEOUT_HEADER)))
+
+    def deadline(self, header: str | None) -> float:
+        """Returns when nobody waits any more, by `time.monotonic`.
+
+        Raises:
+            Problem: 422: the header is not a number of milliseconds.
+        """
+        seconds = self.settings.deadline_seconds
+        if header is not None:
+            try:
+                asked = float(header) / 1000
+            except ValueError:
+                asked = math.nan
+            if not 0 < asked < math.inf:
+                raise Problem(
+                    422,
+                    "bad_parameter",
+                    f"{TIMEOUT_HEADER}: expected milliseconds, more than 0; received "
+                    f"{shorten(header)!r}",
+                )
+            seconds = min(seconds, asked)
+        return time.monotonic() + seconds
 
     def bundle(self) -> LoadedBundle:
         """Returns the bundle that answers this request to its end.
@@ -57,68 +159,168 @@ class Service:
             )
         return self.engine.current
 
-    def item(self, bundle: LoadedBundle, item_id: str) -> Item:
-        """Returns an item.
+    def position(self, bundle: LoadedBundle, item_id: str) -> int:
+        """Returns where an item stands in a bundle.
 
         Raises:
-            Problem: 404: the bundle does not hold it.
+            Problem: 404: the bundle does not hold it. 410: it is withdrawn.
         """
-        item = bundle.item(item_id)
-        if item is None:
+        position = bundle.items.position(item_id)
+        if position is None:
             raise Problem(
                 404,
                 "unknown_item",
                 f"item {shorten(item_id)!r} is not among the {bundle.manifest.items} items of "
                 f"version {bundle.version}",
             )
-        return item
+        if position in bundle.withdrawn:
+            raise Problem(410, "withdrawn", f"item {shorten(item_id)!r} is withdrawn")
+        return position
 
-    async def similar(
-        self, bundle: LoadedBundle, item: Item, k: int, *, exclude_same_product: bool
-    ) -> list[Hit]:
-        """Searches by item in a worker thread."""
-        return await self._run(
-            self._search,
-            lambda: bundle.similar(item, k, exclude_same_product=exclude_same_product),
-        )
-
-    async def search(
-        self, bundle: LoadedBundle, request: Request, k: int
-    ) -> tuple[answers.PhotoQuery, bytes, list[Hit]]:
-        """Searches by the photo of a request in a worker thread.
+    def item(self, bundle: LoadedBundle, item_id: str) -> Item:
+        """Returns an item.
 
         Raises:
-            Problem: The upload or the photo is refused.
+            Problem: As `position`.
         """
+        return bundle.items[self.position(bundle, item_id)]
+
+    def wanted(
+        self,
+        bundle: LoadedBundle,
+        *,
+        k: int,
+        department: str = "",
+        taxon: str = "",
+        min_score: float = -1.0,
+        exclude_same_product: bool = True,
+    ) -> Wanted:
+        """Returns what a request asks for, in terms of a bundle.
+
+        Raises:
+            Problem: 422: the bundle's taxonomy has no such department or taxon.
+        """
+        try:
+            taxon_id = bundle.taxa.resolve(department, taxon)
+        except InputError as error:
+            raise Problem(422, "unknown_taxon", f"{error} (version {bundle.version})") from None
+        return Wanted(k, taxon_id, min_score, exclude_same_product)
+
+    def similar_now(self, bundle: LoadedBundle, position: int, wanted: Wanted) -> Found | None:
+        """Returns what looks like an item, or None when that takes too long for the event loop."""
+        limits = bundle.limits(wanted, position)
+        if not self._is_quick(bundle, limits):
+            return None
+        return bundle.find(bundle.vector(position), limits)
+
+    async def like_item(
+        self, bundle: LoadedBundle, position: int, wanted: Wanted, call: Call
+    ) -> Found:
+        """Returns what looks like an item: one image a product, never the item itself.
+
+        Raises:
+            Problem: 503: there is no room or time.
+        """
+        return await self._find(
+            bundle, bundle.vector(position), bundle.limits(wanted, position), wanted, call
+        )
+
+    async def like_items(
+        self, bundle: LoadedBundle, positions: list[int], wanted: Wanted, call: Call
+    ) -> list[Found]:
+        """Returns what looks like each of several items.
+
+        Raises:
+            Problem: As `like_item`.
+        """
+        vectors = np.concatenate([bundle.vector(position) for position in positions])
+        limits = [bundle.limits(wanted, position) for position in positions]
+
+        def search() -> list[Found]:
+            found: list[Found] = []
+            # In pieces, so that a large batch gives way to others and to its deadline.
+            for start in range(0, len(limits), self.settings.search_batch):
+                if time.monotonic() > call.deadline:
+                    raise TooLateError
+                stop = start + self.settings.search_batch
+                found += bundle.find_many(vectors[start:stop], limits[start:stop])
+            return found
+
+        try:
+            found = await self._in_image_thread(search)
+        except (OverloadedError, TooLateError) as error:
+            raise self._shed(error, call) from None
+        for one in found:
+            self._tell(bundle, one, wanted, call)
+        return found
+
+    async def like_photo(
+        self, bundle: LoadedBundle, photo: Photo, wanted: Wanted, call: Call
+    ) -> Found:
+        """Returns what looks like a photo: one image a product.
+
+        Raises:
+            Problem: The photo is refused, or there is no room or time.
+        """
+        started = time.perf_counter()
+        try:
+            vector = await self._encoder.submit(bundle, photo.admitted, deadline=call.deadline)
+        except (OverloadedError, TooLateError) as error:
+            raise self._shed(error, call) from None
+        except BadImageError as error:
+            raise _image_problem(error) from None
+        self.telemetry.stage(call.route, "encode", time.perf_counter() - started)
+        return await self._find(bundle, vector, bundle.limits(wanted), wanted, call)
+
+    async def photo(self, request: Request, call: Call) -> Photo:
+        """Reads and checks the photo of a request.
+
+        Raises:
+            Problem: The upload or the photo is refused, or there is no room or time.
+        """
+        started = time.perf_counter()
         data = await read_upload(
             request,
             max_bytes=self.settings.max_upload_bytes,
             seconds=self.settings.upload_seconds,
         )
+        uploaded = time.perf_counter()
+        self.telemetry.stage(call.route, "upload", uploaded - started)
+
+        def check() -> Photo:
+            if time.monotonic() > call.deadline:
+                raise TooLateError
+            kind, width, height = probe(data, self.limits)
+            shown = answers.PhotoQuery(format=kind, width=width, height=height)
+            return Photo(shown, admit(data, self.limits))
+
         try:
-            photo, hits = await self._run(self._image, lambda: bundle.search(data, k, self.limits))
+            photo = await self._in_image_thread(check)
         except BadImageError as error:
-            status = _IMAGE_STATUS.get(error.reason, 422)
-            raise Problem(status, error.reason, str(error)) from None
-        query = answers.PhotoQuery(format=photo.format, width=photo.width, height=photo.height)
-        return query, photo.admitted, hits
+            raise _image_problem(error) from None
+        except (OverloadedError, TooLateError) as error:
+            raise self._shed(error, call) from None
+        self.telemetry.stage(call.route, "admit", time.perf_counter() - uploaded)
+        return photo
 
     async def picture(self, read: Callable[[], T]) -> T:
         """Reads a catalog picture in a worker thread.
 
         Raises:
-            Problem: 404: pictures are not shown here, or this one cannot be.
+            Problem: 404: pictures are not shown here, or this one cannot be. 503: no room.
         """
         if not self.pictures.enabled:
             raise Problem(404, "no_pictures", "this server shows no pictures (start: --images)")
         try:
-            return await self._run(self._image, read)
+            return await self._in_image_thread(read)
         except BadImageError as error:
             raise Problem(404, error.reason, str(error)) from None
+        except OverloadedError as error:
+            raise self._shed(error, Call("pictures", math.inf)) from None
 
     async def inline(self, photo: bytes) -> str:
         """Returns an admitted photo as a small picture inside the page."""
-        return await self._run(self._image, lambda: inline_thumbnail(photo, side=224))
+        return await self._in_image_thread(lambda: inline_thumbnail(photo, side=224))
 
     def tile(self, bundle: LoadedBundle, item: Item, score: float | None = None) -> views.Tile:
         """Returns an item as the page shows it."""
@@ -127,11 +329,106 @@ class Service:
             picture = f"/v1/items/{quote(item.item_id, safe='')}/thumbnail"
         return views.Tile(item.item_id, item.title, bundle.taxon_path(item), picture, score)
 
+    def tiles(self, bundle: LoadedBundle, found: Found) -> list[views.Tile]:
+        """Returns an answer as the page shows it."""
+        hits: list[Hit] = bundle.hits(found)
+        return [self.tile(bundle, hit.item, hit.score) for hit in hits]
+
     def close(self) -> None:
         """Lets the worker threads end."""
-        self._search.shutdown(wait=False, cancel_futures=True)
         self._image.shutdown(wait=False, cancel_futures=True)
+        self._encoder.close()
+        self._searcher.close()
 
-    @staticmethod
-    async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    def tell_found(self, bundle: LoadedBundle, found: Found, wanted: Wanted, route: str) -> None:
+        """Tells telemetry of an answer."""
+        self.telemetry.answered(
+            route,
+            asked=wanted.k,
+            found=len(found.positions),
+            filtered=found.starved,
+            version=bundle.version,
+        )
+
+    def _tell(self, bundle: LoadedBundle, found: Found, wanted: Wanted, call: Call) -> None:
+        self.tell_found(bundle, found, wanted, call.route)
+
+    async def _find(
+        self, bundle: LoadedBundle, vector: Vectors, limits: Limits, wanted: Wanted, call: Call
+    ) -> Found:
+        started = time.perf_counter()
+        if self._is_quick(bundle, limits):
+            found = bundle.find(vector, limits)
+        else:
+            try:
+                found = await self._searcher.submit(
+                    bundle, (vector, limits), deadline=call.deadline
+                )
+            except (OverloadedError, TooLateError) as error:
+                raise self._shed(error, call) from None
+        self.telemetry.stage(call.route, "search", time.perf_counter() - started)
+        self._tell(bundle, found, wanted, call)
+        return found
+
+    def _is_quick(self, bundle: LoadedBundle, limits: Limits) -> bool:
+        """Whether a search may run on the event loop: a thread and back would take longer."""
+        if bundle.search_seconds > self._inline_seconds:
+            return False
+        if limits.part is None:
+            return True
+        rows = len(limits.part.rows)
+        return rows <= _INLINE_ROWS if query.is_exact(limits) else 4 * rows > len(bundle.items)
+
+    def _encode(
+        self, bundle: LoadedBundle, images: Sequence[bytes]
+    ) -> Sequence[Vectors | Exception]:
+        """Embeds photos in one call; when that fails, each alone: one bad photo spoils no other."""
+        started = time.perf_counter()
+        try:
+            vectors = bundle.encode(images)
+        except Exception as error:
+            if len(images) == 1:
+                return [error]
+            results: list[Vectors | Exception] = []
+            for image in images:
+                results += self._encode(bundle, [image])
+            return results
+        self.telemetry.encoder_batch(len(images), time.perf_counter() - started)
+        return [vectors[row : row + 1] for row in range(len(images))]
+
+    def _search(
+        self, bundle: LoadedBundle, queries: Sequence[tuple[Vectors, Limits]]
+    ) -> Sequence[Found]:
+        started = time.perf_counter()
+        if len(queries) == 1:
+            found = [bundle.find(*queries[0])]
+        else:
+            vectors = np.concatenate([vector for vector, _ in queries])
+            found = bundle.find_many(vectors, [limits for _, limits in queries])
+        self.telemetry.search_batch(len(queries), time.perf_counter() - started)
+        return found
+
+    async def _in_image_thread(self, work: Callable[[], T]) -> T:
+        if self._images >= self._most_images:
+            raise OverloadedError
+        self._images += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._image, work)
+        finally:
+            self._images -= 1
+
+    def _shed(self, error: OverloadedError | TooLateError, call: Call) -> Problem:
+        late = isinstance(error, TooLateError)
+        self.telemetry.shed(call.route, "deadline" if late else "queue_full")
+        return Problem(
+            503,
+            "deadline" if late else "overloaded",
+            "the time for this answer passed before it was begun"
+            if late
+            else "too many requests wait already; try again, or ask another server",
+            {"Retry-After": "1"},
+        )
+
+
+def _image_problem(error: BadImageError) -> Problem:
+    return Problem(_IMAGE_STATUS.get(error.reason, 422), error.reason, str(error))

@@ -58,27 +58,50 @@ async def read_upload(request: Request, *, max_bytes: int, seconds: float) -> by
     return data
 
 
-def _too_large(max_bytes: int) -> Problem:
+async def read_body(request: Request, *, max_bytes: int, seconds: float) -> bytes:
+    """Returns the whole body of a request.
+
+    Raises:
+        Problem: 413 for too many bytes, 408 for too slow, 400 when it breaks off.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            _check_declared(request.headers, max_bytes, max_bytes, "a body")
+            return await _whole(_limited(request, max_bytes, max_bytes, "a body"))
+    except TimeoutError:
+        raise Problem(
+            408,
+            "upload_too_slow",
+            f"expected the whole body within {seconds:g} seconds",
+            {"Connection": "close"},
+        ) from None
+    except ClientDisconnect:
+        raise Problem(400, "upload_cut_off", "the connection closed before the end") from None
+
+
+def _too_large(max_bytes: int, what: str = "an image") -> Problem:
     return Problem(
         413,
         "too_many_bytes",
-        f"expected an image of at most {max_bytes} bytes, received more; send a smaller one",
+        f"expected {what} of at most {max_bytes} bytes, received more; send a smaller one",
         {"Connection": "close"},
     )
 
 
-def _check_declared(headers: Headers, limit: int, max_bytes: int) -> None:
+def _check_declared(headers: Headers, limit: int, max_bytes: int, what: str = "an image") -> None:
     declared = headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise _too_large(max_bytes)
+        raise _too_large(max_bytes, what)
 
 
-async def _limited(request: Request, limit: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _limited(
+    request: Request, limit: int, max_bytes: int, what: str = "an image"
+) -> AsyncGenerator[bytes, None]:
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > limit:
-            raise _too_large(max_bytes)
+            raise _too_large(max_bytes, what)
         yield chunk
 
 

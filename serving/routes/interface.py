@@ -12,6 +12,16 @@ from serving.engine import LoadedBundle
 
 MAX_K = 100
 K = Annotated[int, Query(ge=1, le=MAX_K, description="Most results.")]
+Department = Annotated[
+    str, Query(max_length=200, description="Only items of this department: its id or its name.")
+]
+Taxon = Annotated[
+    str, Query(max_length=200, description="Only items at or below this node of the taxonomy.")
+]
+MinScore = Annotated[
+    float,
+    Query(ge=-1.0, le=1.0, allow_inf_nan=False, description="Only items at least this alike."),
+]
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {
         "description": "A refusal with its reason (RFC 9457).",
@@ -21,6 +31,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         "description": "A parameter or image that cannot be used (RFC 9457).",
         "content": {problems.MEDIA_TYPE: {"schema": {"type": "object"}}},
     },
+    503: {
+        "description": "No room, no time or no bundle yet: try again after Retry-After (RFC 9457).",
+        "content": {problems.MEDIA_TYPE: {"schema": {"type": "object"}}},
+    },
 }
 
 
@@ -28,3 +42,10 @@ def json_answer(content: Any, bundle: LoadedBundle | None = None, status: int = 
     """Returns an answer as JSON, with the version that gave it."""
     headers = {"X-Lookalike-Bundle": bundle.version} if bundle else None
     return JSONResponse(content, status_code=status, headers=headers)
+
+
+def written_answer(content: bytes, bundle: LoadedBundle) -> Response:
+    """Returns an answer that is JSON already, with the version that gave it."""
+    return Response(
+        content, media_type="application/json", headers={"X-Lookalike-Bundle": bundle.version}
+    )

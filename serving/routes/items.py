@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from serving import answers
-from serving.routes.interface import REFUSALS, K, json_answer
-from serving.service import Service
+from serving.routes.interface import (
+    REFUSALS,
+    Department,
+    K,
+    MinScore,
+    Taxon,
+    json_answer,
+    written_answer,
+)
+from serving.service import SIMILAR_ROUTE, Service
 
 _PICTURE_SECONDS = 3600
 
@@ -22,21 +30,34 @@ def add(app: FastAPI, service: Service) -> None:
         response_model=answers.SimilarAnswer,
         responses=REFUSALS,
     )
-    async def similar(item_id: str, k: K = 10, exclude_same_product: bool = True) -> Response:
-        """What looks like an item: one image a product, never the item itself."""
+    async def similar(
+        request: Request,
+        item_id: str,
+        k: K = 10,
+        department: Department = "",
+        taxon: Taxon = "",
+        min_score: MinScore = -1.0,
+        exclude_same_product: bool = True,
+    ) -> Response:
+        """What looks like an item: one image a product, never the item itself.
+
+        A department or taxon leaves only its items, and `filter.fewer_than_k` says when that left
+        fewer than k. `exclude_same_product=false` allows one other image of the item's own product.
+        """
+        call = service.call(request, SIMILAR_ROUTE)
         bundle = service.bundle()
-        item = service.item(bundle, item_id)
-        hits = await service.similar(bundle, item, k, exclude_same_product=exclude_same_product)
-        content = answers.SimilarAnswer(
-            version=bundle.version,
-            query=answers.ItemQuery(
-                item_id=item.item_id,
-                product_id=item.product_id,
-                exclude_same_product=exclude_same_product,
-            ),
-            results=answers.describe_hits(bundle, hits, images=images),
+        position = service.position(bundle, item_id)
+        wanted = service.wanted(
+            bundle,
+            k=k,
+            department=department,
+            taxon=taxon,
+            min_score=min_score,
+            exclude_same_product=exclude_same_product,
         )
-        return json_answer(content.model_dump(), bundle)
+        found = await service.like_item(bundle, position, wanted, call)
+        content = answers.similar_json(bundle, position, wanted, found, images=images)
+        return written_answer(content, bundle)
 
     @app.get("/v1/items/{item_id:path}/image", response_class=Response, responses=REFUSALS)
     async def image(item_id: str) -> Response:

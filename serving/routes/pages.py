@@ -9,8 +9,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse, Response
 
 from serving import views
-from serving.engine import Hit, LoadedBundle
+from serving.engine import LoadedBundle
 from serving.problems import Problem
+from serving.query import Wanted
 from serving.service import Service
 
 _PAGE_RESULTS = 12
@@ -21,7 +22,7 @@ def add(app: FastAPI, service: Service) -> None:
     """Adds the page at `/`."""
 
     def show(bundle: LoadedBundle, status: int = 200, **parts: Any) -> Response:
-        items = bundle.index.items
+        items = bundle.items
         chosen = random.sample(items, min(_PAGE_PICKS, len(items)))
         page = views.render(
             version=bundle.version,
@@ -35,29 +36,29 @@ def add(app: FastAPI, service: Service) -> None:
         }
         return HTMLResponse(page, status_code=status, headers=headers)
 
-    def tiles(bundle: LoadedBundle, hits: list[Hit]) -> list[views.Tile]:
-        return [service.tile(bundle, hit.item, hit.score) for hit in hits]
-
     @app.get("/", include_in_schema=False)
-    async def page(item: str = "") -> Response:
+    async def page(request: Request, item: str = "") -> Response:
         bundle = service.bundle()
         if not item:
             return show(bundle)
         try:
-            found = service.item(bundle, item)
+            position = service.position(bundle, item)
         except Problem as problem:
             return show(bundle, problem.status, error=problem.detail)
-        hits = await service.similar(bundle, found, _PAGE_RESULTS, exclude_same_product=True)
-        query = service.tile(bundle, found)
-        return show(bundle, query=query, results=tiles(bundle, hits))
+        wanted = Wanted(k=_PAGE_RESULTS)
+        found = await service.like_item(bundle, position, wanted, service.call(request, "/"))
+        query = service.tile(bundle, bundle.items[position])
+        return show(bundle, query=query, results=service.tiles(bundle, found))
 
     @app.post("/", include_in_schema=False)
     async def page_search(request: Request) -> Response:
         bundle = service.bundle()
         try:
-            photo, admitted, hits = await service.search(bundle, request, _PAGE_RESULTS)
+            call = service.call(request, "/")
+            photo = await service.photo(request, call)
+            found = await service.like_photo(bundle, photo, Wanted(k=_PAGE_RESULTS), call)
         except Problem as problem:
             return show(bundle, problem.status, error=problem.detail)
-        size = f"{photo.format}, {photo.width} × {photo.height}"
-        query = views.Tile("", "Your photo", size, await service.inline(admitted))
-        return show(bundle, query=query, results=tiles(bundle, hits))
+        size = f"{photo.query.format}, {photo.query.width} × {photo.query.height}"
+        query = views.Tile("", "Your photo", size, await service.inline(photo.admitted))
+        return show(bundle, query=query, results=service.tiles(bundle, found))

@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from serving import answers
-from serving.routes.interface import REFUSALS, K, json_answer
-from serving.service import Service
+from serving.routes.interface import REFUSALS, Department, K, MinScore, Taxon, written_answer
+from serving.service import PHOTO_ROUTE, Service
 from serving.uploads import FIELD
 
 _UPLOAD = {
@@ -37,13 +37,24 @@ def add(app: FastAPI, service: Service) -> None:
         responses=REFUSALS,
         openapi_extra=_UPLOAD,
     )
-    async def search(request: Request, k: K = 10) -> Response:
-        """What looks like a photo: a raw image body, or the multipart field `image`."""
+    async def search(
+        request: Request,
+        k: K = 10,
+        department: Department = "",
+        taxon: Taxon = "",
+        min_score: MinScore = -1.0,
+    ) -> Response:
+        """What looks like a photo: a raw image body, or the multipart field `image`.
+
+        One image a product, best first. A department or taxon leaves only its items, and
+        `filter.fewer_than_k` says when that left fewer than k.
+        """
+        call = service.call(request, PHOTO_ROUTE)
         bundle = service.bundle()
-        query, _, hits = await service.search(bundle, request, k)
-        content = answers.SearchAnswer(
-            version=bundle.version,
-            query=query,
-            results=answers.describe_hits(bundle, hits, images=images),
+        wanted = service.wanted(
+            bundle, k=k, department=department, taxon=taxon, min_score=min_score
         )
-        return json_answer(content.model_dump(), bundle)
+        photo = await service.photo(request, call)
+        found = await service.like_photo(bundle, photo, wanted, call)
+        content = answers.search_json(bundle, photo.query, wanted, found, images=images)
+        return written_answer(content, bundle)

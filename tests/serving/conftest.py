@@ -17,9 +17,11 @@ from components.contracts.bundle import Manifest, list_files, write_manifest
 from components.contracts.catalog import Item, write_items
 from components.contracts.files import sha256_bytes, sha256_file, write_json
 from components.contracts.taxonomy import Taxonomy
+from components.search import searcher as search
 from components.search.retrieval import BundleIndex
 from components.search.searcher import ExactSearcher, save
 from serving.engine import LoadedBundle
+from serving.item_table import ItemTable
 
 TAXONOMY = (
     "taxon_id,parent_id,name,class_id,status,redirect\n"
@@ -156,16 +158,13 @@ class Maker:
     def loaded(self, version: str = "v1", *, prefix: str = "") -> LoadedBundle:
         """Returns a bundle as the loader would, with the encoder that needs no TensorFlow."""
         directory = self.bundle(version, prefix=prefix, encoder=False)
-        index = BundleIndex.load(directory)
-        views: dict[str, tuple[int, ...]] = {}
-        for row, item in enumerate(index.items):
-            views[item.product_id] = (*views.get(item.product_id, ()), row)
         return LoadedBundle(
             manifest=self.seal(directory, version),
             digest=sha256_file(directory / "manifest.json"),
             taxonomy=Taxonomy.read(directory / "taxonomy.csv"),
-            index=index,
-            views=views,
+            items=ItemTable(directory / "items.jsonl"),
+            vectors=search.load_vectors(directory),
+            searcher=search.load(directory),
             encode=self.encode,
             timings={},
         )

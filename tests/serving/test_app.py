@@ -192,7 +192,7 @@ def test_a_failure_of_ours_is_a_500_without_a_traceback(start, monkeypatch, capl
     def fail(*_, **__):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(type(server.engine.current), "similar", fail)
+    monkeypatch.setattr(type(server.engine.current), "find", fail)
     answer = server.get("/v1/items/red1/similar", headers={"X-Request-ID": "call-7"})
     problem(answer, 500, "internal_error")
     assert "secret" not in answer.text

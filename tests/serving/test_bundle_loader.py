@@ -10,7 +10,7 @@ import pytest
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
 from components.contracts.images import BadImageError
-from serving.bundle_loader import load
+from serving.bundle_loader import Loader, load
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported.
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow  # TensorFlow is imported.
 def test_a_whole_bundle_loads_and_its_encoder_agrees_with_the_hand_computed_vector(maker):
     bundle = load(maker.bundle("v1"))
     assert bundle.version == "v1"
-    assert set(bundle.timings) == {"sums", "index", "tensorflow", "encoder", "golden"}
+    assert set(bundle.timings) == {"sums", "items", "index", "tensorflow", "encoder", "golden"}
     # (51, 102, 204) / 255 = (0.2, 0.4, 0.8) and 64 / 255 = 0.25098; the norm is 0.950259.
     vector = bundle.encode([maker.png((51, 102, 204))])
     assert vector.dtype == np.float32
@@ -27,7 +27,7 @@ def test_a_whole_bundle_loads_and_its_encoder_agrees_with_the_hand_computed_vect
 
 def test_a_flipped_byte_in_any_file_is_found_before_anything_is_loaded(maker, monkeypatch):
     directory = maker.bundle("v1")
-    monkeypatch.setattr("serving.bundle_loader.BundleIndex.load", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr("serving.bundle_loader.search.load", lambda _: pytest.fail("loaded"))
     names = list(json.loads((directory / "manifest.json").read_text())["files"])
     assert "encoder/saved_model/saved_model.pb" in names
     for name in names:
@@ -39,6 +39,25 @@ def test_a_flipped_byte_in_any_file_is_found_before_anything_is_loaded(maker, mo
             load(directory)
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
+
+
+def test_bundles_with_the_same_encoder_share_it_and_others_do_not(maker, saved_model):
+    loader = Loader()
+    first, second = loader(maker.bundle("v1")), loader(maker.bundle("v2"))
+    assert first.encode is second.encode
+    other = maker.bundle("v3")
+    (other / "encoder/saved_model/more.txt").write_text("another encoder")
+    maker.seal(other, "v3")
+    assert loader(other).encode is not first.encode
+
+
+def test_sums_that_were_just_compared_are_not_compared_again(maker, monkeypatch):
+    directory = maker.bundle("v1")
+    digest = load(directory).digest
+    monkeypatch.setattr("serving.bundle_loader.verify", lambda *_: pytest.fail("read twice"))
+    assert Loader()(directory, verified=digest).version == "v1"
+    with pytest.raises(pytest.fail.Exception):
+        Loader()(directory, verified="0" * 64)
 
 
 def test_a_directory_without_a_manifest_is_not_a_bundle(maker):

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 
-from components.contracts.images import BadImageError, ImageLimits
 from serving.engine import Engine
+from serving.query import Wanted
+
+
+def ask(bundle, item_id, k=10, **wanted):
+    position = bundle.items.position(item_id)
+    limits = bundle.limits(Wanted(k=k, **wanted), position)
+    return bundle.hits(bundle.find(bundle.vector(position), limits))
 
 
 def ids(hits):
@@ -13,7 +20,7 @@ def ids(hits):
 
 def test_similar_leaves_out_the_item_and_its_product_and_keeps_one_image_a_product(maker):
     bundle = maker.loaded()
-    hits = bundle.similar(bundle.item("red1"), 100)
+    hits = ask(bundle, "red1", 100)
     assert sorted(hit.item.product_id for hit in hits) == [
         "blue",
         "green",
@@ -32,34 +39,44 @@ def test_similar_leaves_out_the_item_and_its_product_and_keeps_one_image_a_produ
 
 def test_the_other_image_of_the_same_product_comes_first_when_it_is_wanted(maker):
     bundle = maker.loaded()
-    item = bundle.item("red1")
-    hits = bundle.similar(item, 3, exclude_same_product=False)
+    hits = ask(bundle, "red1", 3, exclude_same_product=False)
     assert ids(hits)[0] == "red2"
     assert len(hits) == 3
-    assert ids(hits)[1:] == ids(bundle.similar(item, 2))
-
-
-def test_a_photo_finds_the_item_of_its_colour(maker):
-    bundle = maker.loaded()
-    photo, hits = bundle.search(maker.png((40, 60, 210), (40, 20)), 2, ImageLimits())
-    assert (photo.format, photo.width, photo.height) == ("PNG", 40, 20)
-    assert ids(hits)[0] == "blue1"
-    assert hits[0].score == pytest.approx(1.0, abs=1e-6)
-
-
-def test_pixels_are_counted_before_they_are_decoded(maker):
-    bundle = maker.loaded()
-    with pytest.raises(BadImageError) as caught:
-        bundle.search(maker.png((1, 2, 3), (40, 40)), 2, ImageLimits(max_pixels=1599))
-    assert caught.value.reason == "too_many_pixels"
+    assert ids(hits)[1:] == ids(ask(bundle, "red1", 2))
 
 
 def test_a_taxon_that_left_the_tree_has_no_path(maker):
     bundle = maker.loaded()
     item = bundle.item("red1")
     assert bundle.taxon_path(item) == "Seating > Sofas <b>"
-    object.__setattr__(item, "taxon_id", "gone")
-    assert bundle.taxon_path(item) == ""
+    assert bundle.taxon_path(replace(item, taxon_id="gone")) == ""
+
+
+def test_many_queries_get_the_answers_of_single_ones(maker):
+    bundle = maker.loaded()
+    positions = [0, 3, 7, 7]
+    wanted = [Wanted(k=2), Wanted(k=5), Wanted(k=3, taxon_id="seating"), Wanted(k=1)]
+    limits = [bundle.limits(one, row) for one, row in zip(wanted, positions, strict=True)]
+    many = bundle.find_many(bundle.vectors[positions], limits)
+    for found, row, one in zip(many, positions, limits, strict=True):
+        alone = bundle.find(bundle.vector(row), one)
+        assert found.positions == alone.positions
+        assert found.scores == pytest.approx(alone.scores, abs=1e-6)
+        assert found.starved == alone.starved
+
+
+def test_a_withdrawn_item_is_hidden_in_every_bundle_and_shown_again(maker):
+    engine = Engine()
+    engine.swap(maker.loaded("v1"))
+    first = ids(ask(engine.current, "red1"))[0]
+    engine.withdraw([first, "not-in-any-bundle"])
+    assert first not in ids(ask(engine.current, "red1"))
+    engine.swap(maker.loaded("v2"))
+    assert first not in ids(ask(engine.current, "red1"))
+    assert first not in ids(ask(engine.previous, "red1"))
+    engine.withdraw([])
+    assert ids(ask(engine.current, "red1"))[0] == first
+    assert ids(ask(engine.previous, "red1"))[0] == first
 
 
 def test_a_swap_clears_the_failure_and_counts(maker):
@@ -71,4 +88,15 @@ def test_a_swap_clears_the_failure_and_counts(maker):
     detail = engine.describe()
     assert (detail["ready"], detail["version"], detail["swaps"]) == (True, "v3", 1)
     assert "failed" not in detail
-    assert np.isfinite(engine.current.index.vectors).all()
+
+
+def test_the_bundle_before_stays_in_memory_unless_told_otherwise(maker):
+    first, second = maker.loaded("v1"), maker.loaded("v2")
+    engine = Engine()
+    engine.swap(first)
+    engine.swap(second)
+    assert (engine.kept("v1"), engine.kept("v2"), engine.kept("v0")) == (first, second, None)
+    engine = Engine(keep_previous=False)
+    engine.swap(first)
+    engine.swap(second)
+    assert engine.kept("v1") is None
