@@ -12,11 +12,12 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import Request
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import log
 from serving.identity import iap, proxies
@@ -25,7 +26,8 @@ from serving.identity.principal import Principal, Right
 from serving.identity.sessions import Session, Sessions, read_key
 from serving.identity.throttle import Throttle
 from serving.identity.tokens import Tokens
-from serving.problems import Problem
+from serving.problems import Problem, respond
+from serving.telemetry import SILENT, Telemetry
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _EVERYBODY: frozenset[Right] = frozenset({"search"})
@@ -40,6 +42,7 @@ class Access:
         config: AccessConfig,
         *,
         environment: Mapping[str, str] = os.environ,
+        telemetry: Telemetry = SILENT,
         throttle: Throttle | None = None,
         verifier: iap.IapVerifier | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class Access:
         Args:
             config: The settings.
             environment: Where `LOOKALIKE_TOKEN` may be.
+            telemetry: Who hears of refusals.
             throttle: For tests.
             verifier: For tests.
 
@@ -55,6 +59,7 @@ class Access:
             InputError: A file cannot be read, or holds something else.
         """
         self.config = config
+        self._telemetry = telemetry
         self.tokens = Tokens(config.token_file, environment)
         self.sessions = Sessions(
             read_key(config.session_key_file), seconds=3600 * config.session_hours
@@ -97,13 +102,20 @@ class Access:
         cookie = connection.cookies.get(self.session_cookie, "")
         return self.sessions.read(cookie, self.tokens.entries()) if cookie else None
 
-    def require(self, request: Request, right: Right) -> Principal:
+    def require(self, request: HTTPConnection, right: Right) -> Principal:
         """Returns who asks, when they may.
 
         Raises:
             Problem: 401: nobody in particular asks. 403: they may not, nobody may, or the request
                 was made by another site's page. 429, 503: as `identify`.
         """
+        try:
+            return self._require(request, right)
+        except Problem as problem:
+            self._telemetry.refused(problem.reason)
+            raise
+
+    def _require(self, request: HTTPConnection, right: Right) -> Principal:
         if not self.possible:
             raise Problem(
                 403,
@@ -121,11 +133,11 @@ class Access:
             )
         if not principal.may(right):
             raise Problem(403, "not_allowed", f"{principal.name} may not {right} here")
-        if principal.means != "token" and request.method not in _SAFE:
+        if principal.means != "token" and request.scope.get("method") not in _SAFE:
             self.require_same_origin(request)
         return principal
 
-    def require_same_origin(self, request: Request) -> None:
+    def require_same_origin(self, request: HTTPConnection) -> None:
         """Refuses what another site's page made a browser send.
 
         Raises:
@@ -244,6 +256,39 @@ class Access:
     def _named(self, name: str, means: str) -> Principal:
         rights = _OPERATOR if self.config.is_operator(name) else _EVERYBODY
         return Principal(name, rights, "iap" if means == "iap" else "proxy")
+
+
+class ClosedSearch:
+    """Lets nobody search who may not, where searching is not open.
+
+    The probes answer everybody; signing in, the metrics and the console look for themselves.
+    """
+
+    _OPEN = ("/healthz", "/readyz", "/version", "/login", "/logout", "/metrics")
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        """Wraps the app."""
+        self.app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] == "http" and scope["path"] not in self._OPEN:
+            request = Request(scope)
+            try:
+                self._access.require(request, "search")
+            except Problem as problem:
+                await self._refuse(request, problem)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    @staticmethod
+    def _refuse(request: Request, problem: Problem) -> Response:
+        page = "text/html" in request.headers.get("accept", "")
+        if page and request.method == "GET" and problem.reason in ("not_signed_in", "no_operators"):
+            following = quote(request.url.path, safe="")
+            return RedirectResponse(f"/login?next={following}", status_code=303)
+        return respond(request, problem.status, problem.reason, problem.detail, problem.headers)
 
 
 def require_operator(request: Request) -> str:

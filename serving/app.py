@@ -8,7 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 
 from serving import problems
-from serving.access import Access
+from serving.access import Access, ClosedSearch
+from serving.console import routes as console
+from serving.console import session_routes
 from serving.engine import Engine
 from serving.metrics import Metrics
 from serving.middleware import Boundary
@@ -48,7 +50,7 @@ def create_app(
     """
     counts = counts or Metrics()
     telemetry = telemetry or (Several(counts, traces) if traces else counts)
-    access = Access(settings.access)
+    access = Access(settings.access, telemetry=telemetry)
     service = Service(engine, settings, telemetry, withdrawn)
     app = FastAPI(
         title="Lookalike",
@@ -61,8 +63,12 @@ def create_app(
     app.state.service = service
     problems.install(app)
     app.state.access = access
+    if not settings.access.open_search:
+        app.add_middleware(ClosedSearch, access=access)
     app.add_middleware(Boundary, version=lambda: engine.version, telemetry=telemetry, traces=traces)
     metrics.add(app, counts, access)
+    session_routes.add(app, access)
+    app.state.console = console.add(app, service, access)
     for routes in (probes, pages, search, batch, withdrawals, items):
         routes.add(app, service)
     return app

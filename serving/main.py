@@ -130,6 +130,7 @@ class _Process:
             self._follower.close()
             if self._traces is not None:
                 self._traces.close()
+            app.state.console.close()
             app.state.service.close()
 
     async def _load_and_follow(self) -> None:

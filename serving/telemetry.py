@@ -48,6 +48,9 @@ class Telemetry:
     def shed(self, route: str, reason: str) -> None:
         """A request was refused for lack of room or time: `queue_full`, `deadline`, `not_ready`."""
 
+    def refused(self, reason: str) -> None:
+        """A request was refused a right: `not_signed_in`, `bad_credentials`, `not_allowed`."""
+
     def encoder_batch(self, images: int, seconds: float) -> None:
         """The encoder ran once over so many images."""
 
