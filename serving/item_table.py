@@ -111,6 +111,19 @@ class ItemTable(Sequence[Item]):
         """Returns where an item stands, or None when there is none."""
         return self._positions.get(item_id)
 
+    @property
+    def size(self) -> int:
+        """How many bytes all lines have together."""
+        return len(self._data)
+
+    def text(self, start: int, stop: int) -> bytes:
+        """Returns a stretch of the lines as they stand in the file."""
+        return self._data[start:stop]
+
+    def line_at(self, offset: int) -> int:
+        """Returns the position of the item whose line holds a byte of the file."""
+        return int(np.searchsorted(self._ends, offset, side="right"))
+
     def of_product(self, position: int) -> list[int]:
         """Returns the positions of all images of an item's product, its own among them."""
         return np.flatnonzero(self.products == self.products[position]).tolist()

@@ -10,6 +10,7 @@ from serving.console.frame import (
     act_link,
     button,
     channel_link,
+    facts,
     note,
     pill,
     table,
@@ -106,11 +107,8 @@ def _what(move: Move) -> str:
 def _policy(seen: ChannelView) -> str:
     if seen.policy is None:
         return note("Its policy cannot be read: it takes nothing until it can.", "fail")
-    rows = [
-        (html.escape(text), html.escape(_value(asdict(seen.policy)[name])))
-        for name, text in _DEMANDS.items()
-    ]
-    return table(("Demand", "Value"), rows)
+    values = asdict(seen.policy)
+    return facts((text, html.escape(_value(values[name]))) for name, text in _DEMANDS.items())
 
 
 def _value(value: object) -> str:

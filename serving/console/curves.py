@@ -125,12 +125,22 @@ def _legend(lines: Mapping[str, Points]) -> str:
     return f'<span class="legend">{keys}</span>'
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Returns three to seven round values between two."""
+    rough = (high - low) / 4
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.8)
+    first = math.ceil(low / step)
+    return [number * step for number in range(first, math.floor(high / step) + 1)]
+
+
 class _Scale:
     """From values to places in the figure."""
 
     def __init__(self, left: float, right: float, low: float, high: float) -> None:
         # A line of one point, or a flat one, still needs a width and a height.
-        self._left, self._right = (left, right) if right > left else (left - 0.5, left + 0.5)
+        side = max(abs(left), 1e-6) / 2
+        self._left, self._right = (left, right) if right > left else (left - side, left + side)
         room = 0.06 * (high - low) or max(abs(high), 1e-6) * 0.05
         self._low, self._high = low - room, high + room
 
@@ -144,13 +154,12 @@ class _Scale:
 
     def axes(self, across: str) -> list[str]:
         parts = []
-        for number in range(4):
-            value = self._low + (number + 0.5) / 4 * (self._high - self._low)
+        for value in _ticks(self._low, self._high):
             y = self.y(value)
             parts.append(
                 f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
                 f'stroke="var(--line)"/><text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{value:.3g}</text>"
+                f"{value:.6g}</text>"
             )
         for value, anchor in ((self._left, "start"), (self._right, "end")):
             parts.append(

@@ -149,10 +149,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td data-label="{html.escape(column)}">{cell}</td>'
+            # A cell is one box, so that on a phone its label stands beside all of it.
+            (
+                f'<td data-label="{html.escape(column)}"><div>{cell}</div></td>'
+                if cell
+                else "<td></td>"
+            )
             for column, cell in zip(columns, row, strict=True)
         )
         + "</tr>"
         for row in rows
     )
     return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(column: str, cell: str) -> str:
+    if not cell:
+        return "<td></td>"
+    # One box, so that on a phone the label stands beside all of it.
+    return f'<td data-label="{html.escape(column)}"><div>{cell}</div></td>'

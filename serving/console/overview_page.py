@@ -47,11 +47,12 @@ def render(
                 "fail",
             )
         )
-    parts.append(server(served, channel))
     if seen is not None:
         parts += [channel_card(report, acting=not problem) for report in seen.channels]
         if not seen.channels:
             parts.append(note("No channel yet: promoting a version makes one."))
+    parts.append(server(served, channel))
+    if seen is not None:
         parts.append(_versions(seen))
     return "".join(parts)
 
@@ -110,7 +111,7 @@ def channel_card(report: Mapping[str, Any], *, acting: bool, heading: str = "h2"
     problems = "".join(note(html.escape(text), "fail") for text in report["problems"])
     return (
         f'<section class="card channel">{head}{problems}{facts(_facts(report))}'
-        f"{_buttons(report) if acting else ''}</section>"
+        f"{_buttons(report, heading) if acting else ''}</section>"
     )
 
 
@@ -162,7 +163,7 @@ def _verdicts(lines: list[dict[str, Any]]) -> str:
     )
 
 
-def _buttons(report: Mapping[str, Any]) -> str:
+def _buttons(report: Mapping[str, Any], heading: str) -> str:
     name = str(report["channel"])
     buttons = []
     if report.get("rollback_to"):
@@ -171,7 +172,8 @@ def _buttons(report: Mapping[str, Any]) -> str:
         buttons.append(button(act_link(name, "unfreeze"), "Unfreeze…"))
     else:
         buttons.append(button(act_link(name, "freeze"), "Freeze…"))
-    buttons.append(button(channel_link(name), "History"))
+    if heading != "h1":
+        buttons.append(button(channel_link(name), "History"))
     return f'<div class="buttons">{"".join(buttons)}</div>'
 
 
@@ -204,8 +206,8 @@ def versions_table(seen: Overview) -> str:
                 html.escape(ago(age)),
                 f"{row['items']:,}",
                 html.escape(row["mode"]),
-                f'<span class="pills">{verdicts}</span>',
-                f'<span class="pills">{states}</span>',
+                verdicts,
+                states,
             )
         )
     return table(("Version", "Published", "Items", "Mode", "Verdicts", "State"), rows)

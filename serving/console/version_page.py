@@ -11,7 +11,17 @@ from components.contracts import verdict as verdicts
 from components.registry.bundle_diff import BundleDiff
 from components.registry.verdict_log import Stored
 from serving.console import curves
-from serving.console.frame import act_link, button, facts, note, pill, table, version_code, when
+from serving.console.frame import (
+    act_link,
+    button,
+    facts,
+    note,
+    pill,
+    status_pill,
+    table,
+    version_code,
+    when,
+)
 from serving.console.reading import VersionView
 
 _MOST_FIGURES = 60
@@ -50,7 +60,7 @@ def render(seen: VersionView, *, followed: str) -> str:
             link = f"/console/compare?a={state.live}&b={version}"
             buttons.append(button(link, f"Compare with {name}'s"))
     parts.append(f'<div class="buttons">{"".join(buttons)}</div>')
-    parts.append(_judged(seen.verdicts))
+    parts.append("<h2>What the gates said</h2>" + _judged(seen.verdicts))
     parts.append(_curves(seen.curves))
     parts.append("<h2>Where it comes from</h2>" + _origin(seen))
     return "".join(parts)
@@ -78,10 +88,17 @@ def _judged(stored: tuple[Stored, ...]) -> str:
     for entry in newest.values():
         verdict = entry.verdict
         signed = "" if entry.signature in ("unchecked", "missing") else f", {entry.signature}"
+        passed = verdict.status == "pass"
+        count = len(verdict.checks)
+        text = f"{count} checks" if passed else f"{len(verdict.failures)} of {count} did not pass"
+        simulated = pill("simulated raters", "wait") if verdict.simulated else ""
         parts.append(
-            f'<div class="judged">{verdicts.to_html(verdict)}<p class="muted">Written '
-            f"{when(verdict.created)} by {html.escape(verdict.writer or 'nobody known')}"
-            f"{html.escape(signed and f'{signed} signature')}.</p></div>"
+            f'<details class="judged"{"" if passed else " open"}><summary>'
+            f"{status_pill(f'{verdict.gate} {verdict.status}', verdict.status)}{simulated}"
+            f'<span class="muted">{text}, {when(verdict.created)} by '
+            f"{html.escape(verdict.writer or 'nobody known')}"
+            f"{html.escape(signed and f'{signed} signature')}</span></summary>"
+            f"{verdicts.to_html(verdict)}</details>"
         )
     older = len(stored) - len(newest)
     if older:
@@ -110,7 +127,7 @@ def _origin(seen: VersionView) -> str:
         ("encoder", f"<code>{html.escape(manifest.encoder_digest)}</code>"),
         ("taxonomy", f"<code>{html.escape(manifest.taxonomy_digest)}</code>"),
     ]
-    rows = [(html.escape(name), html.escape(_text(value))) for name, value in values.items()]
+    rows = [(html.escape(name), html.escape(_text(value))) for name, value in _flat(values).items()]
     listed = table(("Name", "Value"), rows)
     return (
         facts(pairs)
@@ -119,7 +136,21 @@ def _origin(seen: VersionView) -> str:
     )
 
 
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values of nested objects under names with dots."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            inner = {f"{name}.{key}": entry for key, entry in value.items()}
+            flat |= _flat(inner)
+        else:
+            flat[name] = value
+    return flat
+
+
 def _text(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -150,9 +181,12 @@ def render_comparison(a: str, b: str, found: BundleDiff) -> str:
     ]
     parts.append("<h2>Figures that differ</h2>" + table(("Figure", "A", "B"), rows))
     if found.parameters:
+        first = _flat({name: value for name, value, _ in found.parameters})
+        second = _flat({name: value for name, _, value in found.parameters})
         parameters = [
             (html.escape(name), html.escape(_text(before)), html.escape(_text(after)))
-            for name, before, after in found.parameters
+            for name in sorted(first.keys() | second.keys())
+            if (before := first.get(name)) != (after := second.get(name))
         ]
         parts.append("<h2>Parameters that differ</h2>" + table(("Name", "A", "B"), parameters))
     changed = [query for query in found.queries if query.overlap < 1.0][:20]
