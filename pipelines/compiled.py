@@ -1,33 +1,42 @@
-"""Where the compiled pipeline lies, and which of its parameters a person sets."""
+"""Where the compiled pipelines lie, and which of their parameters a person sets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from components.contracts.errors import LookalikeError
+from components.contracts.errors import InputError, LookalikeError
 from pipelines.local.ir import Parameter, Pipeline
+from pipelines.task_names import STEPS
+
+__all__ = ["FILES", "RELEASE", "STEPS", "VISUAL_SEARCH", "check_fresh", "file_of", "settable"]
 
 VISUAL_SEARCH = Path(__file__).with_name("visual_search.yaml")
-# In the order of the data; a parameter `train_epochs` is set as `train.epochs`.
-STEPS = (
-    "catalog",
-    "transform",
-    "train",
-    "embed",
-    "index",
-    "evaluate",
-    "human_eval",
-    "promote",
-)
+RELEASE = Path(__file__).with_name("release.yaml")
+FILES = {"visual-search": VISUAL_SEARCH, "release": RELEASE}
+"""The committed file of each pipeline, by the pipeline's name."""
+
+# A parameter `train_epochs` is set as `train.epochs`.
+_SECTIONS = (*STEPS, "judge", "notify")
+
+
+def file_of(pipeline: str) -> Path:
+    """Returns the committed file of a pipeline.
+
+    Raises:
+        InputError: There is no pipeline of that name.
+    """
+    if pipeline not in FILES:
+        raise InputError(f"pipeline {pipeline!r}: expected one of {', '.join(FILES)}")
+    return FILES[pipeline]
 
 
 def settable(pipeline: Pipeline) -> dict[str, Parameter]:
     """Returns the parameters of the steps by dotted name, such as `train.epochs`."""
     return {
-        f"{step}.{name.removeprefix(f'{step}_')}": parameter
-        for step in STEPS
+        f"{section}.{name.removeprefix(f'{section}_')}": parameter
+        for section in _SECTIONS
         for name, parameter in pipeline.parameters.items()
-        if name.startswith(f"{step}_")
+        if name.startswith(f"{section}_")
     }
 
 
@@ -39,10 +48,11 @@ def check_fresh(pipeline: Pipeline) -> None:
             would not be what stands in the code.
     """
     for step in pipeline.steps:
-        component = Path(__file__).parents[1] / "components" / step.name / "component.py"
+        folder = Path(__file__).parents[1] / "components" / step.folder
+        sources = [path.read_text(encoding="utf-8") for path in folder.glob("*component.py")]
         body = step.source[step.source.index("\ndef ") :].strip()
-        if component.exists() and body not in component.read_text(encoding="utf-8"):
+        if sources and not any(body in source for source in sources):
             raise LookalikeError(
-                f"{VISUAL_SEARCH.name} is older than components/{step.name}/component.py; "
-                "compile it again: lookalike compile"
+                f"{FILES.get(pipeline.name, VISUAL_SEARCH).name} is older than "
+                f"components/{step.folder}; compile it again: lookalike compile"
             )

@@ -7,9 +7,11 @@ from components.embed.component import embed
 from components.evaluate.component import evaluate
 from components.human_eval.component import human_eval
 from components.index.component import index
-from components.promote.component import promote
+from components.outcome.component import notify
 from components.train.component import train
 from components.transform.component import transform
+from pipelines.after_gates import RUN, promote_if_passed
+from pipelines.tasks import configure_tasks
 
 
 @dsl.pipeline(
@@ -47,6 +49,8 @@ def visual_search(
     train_label_smoothing: float = 0.1,
     train_logit_scale: float = 12.0,
     train_workers: int = 2,
+    train_backend: str = "local",
+    train_backend_options: str = "",
     train_seed: int = 0,
     embed_batch_size: int = 64,
     embed_max_reject_share: float = 0.02,
@@ -60,13 +64,19 @@ def visual_search(
     evaluate_min_index_recall_at_10: float = 0.99,
     evaluate_min_coverage: float = 0.95,
     evaluate_margin: float = 0.02,
+    evaluate_min_overlap: float = 0.05,
+    evaluate_max_near_duplicates: float = 0.2,
+    evaluate_max_search_p95_ms: float = 0.0,
+    evaluate_max_server_memory_mb: float = 8192.0,
     evaluate_seed: int = 0,
     human_eval_policy: str = "production",
     human_eval_tau: float = 0.8,
     human_eval_floor: float = 0.7,
     human_eval_after_failed_evaluation: str = "skip",
+    human_eval_wait_minutes: float = 0.0,
     human_eval_seed: int = 20211,
     promote_reason: str = "pipeline run",
+    notify_webhook_secret: str = "",
 ) -> None:
     """Rebuilds the index and promotes it through its gates.
 
@@ -77,7 +87,9 @@ def visual_search(
     5. index builds the candidate bundle and publishes it.
     6. evaluate gives the offline verdict.
     7. human_eval gives the human verdict.
-    8. promote moves the channel, if both verdicts allow it.
+    8. gates says in one word what both gates came to: passed, refused or undecided.
+    9. promote moves the channel, if both verdicts allow it; or refused, or undecided, says why not.
+    10. notify tells of the outcome and the reasons, also when a step failed.
 
     Args:
         catalog: Catalog table (CSV, JSON lines or Parquet) with item_id and image.
@@ -110,6 +122,10 @@ def visual_search(
         train_label_smoothing: Probability spread over all classes, 0 to below 1.
         train_logit_scale: Factor on cosines before the softmax.
         train_workers: Training processes.
+        train_backend: Where they run: local (in the step), tfjob (Kubeflow's Training Operator) or
+            vertex (a CustomJob).
+        train_backend_options: What a remote backend needs, as JSON: staging, image and more, see
+            docs/training.md.
         train_seed: Seed of weights, order and augmentation.
         embed_batch_size: Images a call of the encoder.
         embed_max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
@@ -128,119 +144,142 @@ def visual_search(
         evaluate_min_index_recall_at_10: Smallest recall@10 of the index against exact search.
         evaluate_min_coverage: Smallest share of the catalog's items that are indexed, 0 to 1.
         evaluate_margin: How much worse than the incumbent a figure may be, 0 to 1.
+        evaluate_min_overlap: Smallest share of the incumbent's first 10 results that stay, where
+            the encoder is another one, 0 to 1.
+        evaluate_max_near_duplicates: Largest share of the first 10 results that show what a result
+            above them shows, 0 to 1.
+        evaluate_max_search_p95_ms: Largest 95th percentile of a search by photo, in milliseconds;
+            0 for off.
+        evaluate_max_server_memory_mb: Largest memory of the server, in MiB; 0 for off.
         evaluate_seed: Seed of samples and bootstrap.
         human_eval_policy: production, or demo: a few hundred photos, every result rated.
         human_eval_tau: Share of similar results that the candidate must exceed, 0 to 1.
         human_eval_floor: The same for every guarded department, 0 to 1.
         human_eval_after_failed_evaluation: skip spends no rater's time on a candidate that failed
             evaluate; ask judges it all the same.
+        human_eval_wait_minutes: How long to wait for raters before the run ends undecided, in
+            minutes; running again, or the release pipeline, goes on where the raters stand.
         human_eval_seed: Seed of the recorded order and of simulated raters.
         promote_reason: Why, for the channel's history.
+        notify_webhook_secret: Secret Manager resource with the webhook's address,
+            projects/P/secrets/S; empty for what the environment says.
     """
-    checked = catalog_step(
-        catalog=catalog,
-        taxonomy=taxonomy,
-        votes=votes,
-        queries=queries,
+    told = notify(
         registry=registry,
         channel=channel,
-        mode=mode,
-        incumbent=incumbent,
-        max_reject_share=catalog_max_reject_share,
-        max_changed_share=catalog_max_changed_share,
-        ancestor_confidence=catalog_ancestor_confidence,
+        run=RUN,
+        pipeline="visual-search",
+        webhook_secret=notify_webhook_secret,
     )
-    incumbent_version = checked.outputs["incumbent"]
-    run_mode = checked.outputs["mode"]
-    transformed = transform(
-        checked=checked.outputs["checked"],
-        mode=run_mode,
-        stored_size=transform_stored_size,
-        unseen_fraction=transform_unseen_fraction,
-        max_reject_share=transform_max_reject_share,
-        beam_options=transform_beam_options,
-    )
-    trained = train(
-        checked=checked.outputs["checked"],
-        examples=transformed.outputs["examples"],
-        transform_graph=transformed.outputs["transform_graph"],
-        registry=registry,
-        incumbent=incumbent_version,
-        mode=run_mode,
-        depth=train_depth,
-        width=train_width,
-        input_size=train_input_size,
-        embedding_dim=train_embedding_dim,
-        epochs=train_epochs,
-        batch_size=train_batch_size,
-        learning_rate=train_learning_rate,
-        warmup_epochs=train_warmup_epochs,
-        weight_decay=train_weight_decay,
-        label_smoothing=train_label_smoothing,
-        logit_scale=train_logit_scale,
-        workers=train_workers,
-        seed=train_seed,
-    )
-    embedded = embed(
-        checked=checked.outputs["checked"],
-        encoder=trained.outputs["encoder"],
-        registry=registry,
-        incumbent=incumbent_version,
-        batch_size=embed_batch_size,
-        max_reject_share=embed_max_reject_share,
-    )
-    indexed = index(
-        checked=checked.outputs["checked"],
-        encoder=trained.outputs["encoder"],
-        embeddings=embedded.outputs["embeddings"],
-        registry=registry,
-        incumbent=incumbent_version,
-        mode=run_mode,
-        backend=index_backend,
-        recall_target=index_recall_target,
-        seed=index_seed,
-    )
-    evaluated = evaluate(
-        checked=checked.outputs["checked"],
-        embeddings=embedded.outputs["embeddings"],
-        bundle=indexed.outputs["bundle"],
-        registry=registry,
-        incumbent=incumbent_version,
-        min_leaf_hit_at_10=evaluate_min_leaf_hit_at_10,
-        min_leaf_precision_at_10=evaluate_min_leaf_precision_at_10,
-        min_product_recall_at_10=evaluate_min_product_recall_at_10,
-        min_item_leaf_precision_at_10=evaluate_min_item_leaf_precision_at_10,
-        min_index_recall_at_10=evaluate_min_index_recall_at_10,
-        min_coverage=evaluate_min_coverage,
-        margin=evaluate_margin,
-        seed=evaluate_seed,
-    )
-    judged = human_eval(
-        checked=checked.outputs["checked"],
-        evaluation=evaluated.outputs["evaluation"],
-        registry=registry,
-        channel=channel,
-        version=indexed.outputs["version"],
-        digest=indexed.outputs["digest"],
-        incumbent=incumbent_version,
-        offline=evaluated.outputs["Output"],
-        raters=raters,
-        policy=human_eval_policy,
-        tau=human_eval_tau,
-        floor=human_eval_floor,
-        after_failed_evaluation=human_eval_after_failed_evaluation,
-        seed=human_eval_seed,
-    )
-    promoted = promote(
-        registry=registry,
-        channel=channel,
-        version=indexed.outputs["version"],
-        incumbent=incumbent_version,
-        offline=evaluated.outputs["Output"],
-        human=judged.outputs["Output"],
-        reason=promote_reason,
-    )
-    # A gate answers for today's evidence and a promotion moves something: neither may come out of
-    # a cache. The catalog's state outside the pipeline is not in the cache's key either.
-    for task in (checked, evaluated, judged, promoted):
-        task.set_caching_options(enable_caching=False)
+    with dsl.ExitHandler(told, name="Catalog to promotion"):
+        checked = catalog_step(
+            catalog=catalog,
+            taxonomy=taxonomy,
+            votes=votes,
+            queries=queries,
+            registry=registry,
+            channel=channel,
+            mode=mode,
+            incumbent=incumbent,
+            max_reject_share=catalog_max_reject_share,
+            max_changed_share=catalog_max_changed_share,
+            ancestor_confidence=catalog_ancestor_confidence,
+        )
+        incumbent_version = checked.outputs["incumbent"]
+        run_mode = checked.outputs["mode"]
+        transformed = transform(
+            checked=checked.outputs["checked"],
+            mode=run_mode,
+            stored_size=transform_stored_size,
+            unseen_fraction=transform_unseen_fraction,
+            max_reject_share=transform_max_reject_share,
+            beam_options=transform_beam_options,
+        )
+        trained = train(
+            checked=checked.outputs["checked"],
+            examples=transformed.outputs["examples"],
+            transform_graph=transformed.outputs["transform_graph"],
+            registry=registry,
+            incumbent=incumbent_version,
+            mode=run_mode,
+            depth=train_depth,
+            width=train_width,
+            input_size=train_input_size,
+            embedding_dim=train_embedding_dim,
+            epochs=train_epochs,
+            batch_size=train_batch_size,
+            learning_rate=train_learning_rate,
+            warmup_epochs=train_warmup_epochs,
+            weight_decay=train_weight_decay,
+            label_smoothing=train_label_smoothing,
+            logit_scale=train_logit_scale,
+            workers=train_workers,
+            backend=train_backend,
+            backend_options=train_backend_options,
+            seed=train_seed,
+        )
+        embedded = embed(
+            checked=checked.outputs["checked"],
+            encoder=trained.outputs["encoder"],
+            registry=registry,
+            incumbent=incumbent_version,
+            batch_size=embed_batch_size,
+            max_reject_share=embed_max_reject_share,
+        )
+        indexed = index(
+            checked=checked.outputs["checked"],
+            encoder=trained.outputs["encoder"],
+            embeddings=embedded.outputs["embeddings"],
+            registry=registry,
+            incumbent=incumbent_version,
+            mode=run_mode,
+            backend=index_backend,
+            recall_target=index_recall_target,
+            seed=index_seed,
+        )
+        evaluated = evaluate(
+            checked=checked.outputs["checked"],
+            embeddings=embedded.outputs["embeddings"],
+            bundle=indexed.outputs["bundle"],
+            registry=registry,
+            incumbent=incumbent_version,
+            min_leaf_hit_at_10=evaluate_min_leaf_hit_at_10,
+            min_leaf_precision_at_10=evaluate_min_leaf_precision_at_10,
+            min_product_recall_at_10=evaluate_min_product_recall_at_10,
+            min_item_leaf_precision_at_10=evaluate_min_item_leaf_precision_at_10,
+            min_index_recall_at_10=evaluate_min_index_recall_at_10,
+            min_coverage=evaluate_min_coverage,
+            margin=evaluate_margin,
+            min_overlap=evaluate_min_overlap,
+            max_near_duplicates=evaluate_max_near_duplicates,
+            max_search_p95_ms=evaluate_max_search_p95_ms,
+            max_server_memory_mb=evaluate_max_server_memory_mb,
+            seed=evaluate_seed,
+        )
+        judged = human_eval(
+            checked=checked.outputs["checked"],
+            evaluation=evaluated.outputs["evaluation"],
+            registry=registry,
+            channel=channel,
+            version=indexed.outputs["version"],
+            digest=indexed.outputs["digest"],
+            incumbent=incumbent_version,
+            offline=evaluated.outputs["Output"],
+            raters=raters,
+            policy=human_eval_policy,
+            tau=human_eval_tau,
+            floor=human_eval_floor,
+            after_failed_evaluation=human_eval_after_failed_evaluation,
+        wait_minutes=human_eval_wait_minutes,
+            seed=human_eval_seed,
+        )
+        promote_if_passed(
+            registry=registry,
+            channel=channel,
+            version=indexed.outputs["version"],
+            incumbent=incumbent_version,
+            offline=evaluated.outputs["Output"],
+            human=judged.outputs["Output"],
+            reason=promote_reason,
+        )
+    configure_tasks()

@@ -1,7 +1,7 @@
 """The interface of the promote step."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Markdown, Output
+from kfp.dsl import HTML, Artifact, Markdown, Output
 
 from components.contracts.container_images import OPS
 
@@ -14,8 +14,10 @@ def promote(
     incumbent: str,
     offline: str,
     human: str,
+    run: str,
     promotion: Output[Artifact],
     summary: Output[Markdown],
+    report: Output[HTML],
     reason: str = "pipeline run",
 ) -> str:
     """Moves the channel to the candidate, or refuses and says why.
@@ -30,13 +32,15 @@ def promote(
         incumbent: What the candidate was compared with; the channel must still point there.
         offline: What the evaluate step returned.
         human: What the human_eval step returned.
+        run: This run's id.
         promotion: The outcome as JSON.
         summary: The outcome for people.
+        report: What moved: items, types, encoder and index before and after; both verdicts.
         reason: Why, for the channel's history.
     """
-    from components.promote.step import run
+    from components.promote.step import run as promote_step
 
-    return run(
-        registry, channel, version, incumbent, offline, human,
-        promotion.path, summary.path, reason=reason,
+    return promote_step(
+        registry, channel, version, incumbent, offline, human, run,
+        promotion.path, summary.path, report.path, reason=reason,
     )  # fmt: skip

@@ -8,7 +8,9 @@ from pathlib import Path
 from components.contracts import incumbent as incumbents
 from components.contracts.files import write_atomically, write_json
 from components.promote.promote import promote_candidate
-from components.registry import events
+from components.promote.report import headline, render
+from components.registry import events, run_log
+from components.registry.registry import Registry
 
 WHO = "pipeline"
 
@@ -20,12 +22,14 @@ def run(
     incumbent: str,
     offline: str,
     human: str,
+    run_id: str,
     promotion: str,
     summary: str,
+    report: str,
     *,
     reason: str,
 ) -> str:
-    """Promotes the candidate if its verdicts allow it.
+    """Promotes the candidate if its verdicts allow it, and keeps what came of it.
 
     Returns:
         `promoted`, `refused` or `unchanged`.
@@ -44,20 +48,24 @@ def run(
         print(events.to_line(told), flush=True)
         if problem := events.announce(told):
             print(f"warning: {problem}", file=sys.stderr)
-    write_json(
-        Path(promotion) / "outcome.json",
-        {
-            "outcome": outcome.outcome,
-            "reasons": list(outcome.reasons),
-            "version": outcome.version,
-            "previous": outcome.previous,
-        },
-    )
+    value = {
+        "outcome": outcome.outcome,
+        "reasons": list(outcome.reasons),
+        "version": outcome.version,
+        "previous": outcome.previous,
+    }
+    write_json(Path(promotion) / "outcome.json", value)
+    opened = Registry.open(registry)
+    run_log.record(opened.store, run_id, "promotion", value)
     reasons = "".join(f"- {text}\n" for text in outcome.reasons)
     write_atomically(
         Path(summary),
-        f"## {outcome.outcome}: `{version}` on channel `{channel}`\n\n"
+        f"## {headline(outcome, channel)}\n\n"
         f"Gates: offline {offline}, human {human}. Before: `{outcome.previous or 'nothing'}`.\n\n"
         f"{reasons}",
     )
+    # The newest of each gate, as the promotion itself took them.
+    latest = {verdict.gate: verdict for verdict in opened.verdicts(version)}
+    page = render(opened, outcome, channel=channel, verdicts=list(latest.values()))
+    write_atomically(Path(report), page)
     return outcome.outcome

@@ -76,7 +76,7 @@ def announce(value: dict[str, Any], *, sleep: Callable[[float], None] = time.sle
         What went wrong, in one line; empty when nothing did. Never raises: the move has been made.
     """
     try:
-        hook = _from_environment()
+        hook = webhook_from_environment()
         return "" if hook is None else post(hook, value, sleep=sleep)
     except Exception as error:
         # Whatever it is: a hook must never fail the move.
@@ -123,9 +123,19 @@ _left_behind: list[subprocess.Popen[str]] = []
 
 
 def post(
-    hook: Webhook, value: dict[str, Any], *, sleep: Callable[[float], None] = time.sleep
+    hook: Webhook,
+    value: dict[str, Any],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    about: str = "the move itself is made",
 ) -> str:
     """Posts an event.
+
+    Args:
+        hook: Where to.
+        value: The event.
+        sleep: What waits between tries.
+        about: What a hook that is not told does not change, in words.
 
     Returns:
         What went wrong, in one line without the address's secrets; empty when it was delivered.
@@ -162,10 +172,15 @@ def post(
                 break
         finally:
             connection.close()
-    return f"webhook: {parts.hostname} was not told ({problem}); the move itself is made"
+    return f"webhook: {parts.hostname} was not told ({problem}); {about}"
 
 
-def _from_environment() -> Webhook | None:
+def webhook_from_environment() -> Webhook | None:
+    """Returns the webhook that the environment names; None when it names none.
+
+    Raises:
+        OSError: The file with the key cannot be read.
+    """
     url = os.environ.get(URL_VARIABLE, "")
     if not url:
         return None

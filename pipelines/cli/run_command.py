@@ -12,8 +12,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--catalog", type=_FILE, required=True, help="Catalog: CSV, JSON lines or Parquet.")
-@click.option("--taxonomy", type=_FILE, required=True, help="Taxonomy: taxon_id,parent_id,name.")
+@click.option(
+    "--pipeline",
+    type=click.Choice(["visual-search", "release"]),
+    default="visual-search",
+    show_default=True,
+    help="All steps; or judge and promote a candidate whose ratings came later.",
+)
+@click.option("--catalog", type=_FILE, help="Catalog: CSV, JSON lines or Parquet.")
+@click.option("--taxonomy", type=_FILE, help="Taxonomy: taxon_id,parent_id,name.")
 @click.option("--votes", type=_FILE, help="Crowd votes: item_id,worker_id,taxon_id.")
 @click.option("--queries", type=_FILE, help="Shopper photos: query_id,image,product_id,taxon_id.")
 @click.option(
@@ -37,6 +44,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Who judges the candidate. Simulated raters know the taxonomy: for demos only.",
 )
+@click.option("--registry", default="", help="Registry, when it is not the workspace's own.")
+@click.option(
+    "--version",
+    default="",
+    help="With --pipeline release: the candidate; the one that raters are at when left out.",
+)
 @click.option("--config", "config", type=_FILE, help="YAML file of step: {parameter: value}.")
 @click.option(
     "--set",
@@ -46,15 +59,20 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Set one parameter; may be given several times (list: lookalike parameters).",
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+@click.pass_context
 def run(
-    catalog: Path,
-    taxonomy: Path,
+    context: click.Context,
+    pipeline: str,
+    catalog: Path | None,
+    taxonomy: Path | None,
     votes: Path | None,
     queries: Path | None,
     workspace: Path,
     channel: str,
     mode: str,
     raters: str,
+    registry: str,
+    version: str,
     config: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
@@ -64,23 +82,55 @@ def run(
     Finished steps are kept: after a failure, or with one parameter changed, only what is needed
     runs again. Exit codes: 0 promoted, 3 refused by a gate, 2 wrong usage or input, 1 failure.
 
+    With --pipeline release, the candidate that an earlier run left undecided is judged with the
+    ratings that have come since; nothing is built.
+
     Example: lookalike run --catalog shop/catalog.csv --taxonomy shop/taxonomy.csv
     --workspace .lookalike/shop
     """
-    from pipelines.local.run import Inputs, run_locally  # noqa: PLC0415 - pyyaml, rich
-
-    summary = run_locally(
-        Inputs(catalog=catalog, taxonomy=taxonomy, votes=votes, queries=queries),
-        workspace=workspace,
-        channel=channel,
-        mode=mode,
-        raters=raters,
-        config=config,
-        assignments=assignments,
+    from pipelines.local.run import (  # noqa: PLC0415 - pyyaml, rich
+        Inputs,
+        release_locally,
+        run_locally,
     )
+
+    if pipeline == "release":
+        _refuse_given(context, ("catalog", "taxonomy", "votes", "queries", "mode", "raters"))
+        summary = release_locally(
+            workspace=workspace,
+            channel=channel,
+            version=version,
+            config=config,
+            assignments=assignments,
+            registry=registry,
+        )
+    else:
+        _refuse_given(context, ("version",))
+        if catalog is None or taxonomy is None:
+            missing = "--catalog" if catalog is None else "--taxonomy"
+            raise click.UsageError(f"Missing option '{missing}'.", context)
+        summary = run_locally(
+            Inputs(catalog=catalog, taxonomy=taxonomy, votes=votes, queries=queries),
+            workspace=workspace,
+            channel=channel,
+            mode=mode,
+            raters=raters,
+            config=config,
+            assignments=assignments,
+            registry=registry,
+        )
     from pipelines.local.summary import to_terminal  # noqa: PLC0415
 
     click.echo(to_terminal(summary), err=True)
     if as_json:
         click.echo(json.dumps(summary.to_json(), allow_nan=False))
     sys.exit(summary.exit_code)
+
+
+def _refuse_given(context: click.Context, names: tuple[str, ...]) -> None:
+    """Refuses options that the chosen pipeline would leave unread."""
+    for name in names:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"--{name} means nothing with --pipeline {context.params['pipeline']}", context
+            )

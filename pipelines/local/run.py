@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
+import secrets
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +28,14 @@ from components.contracts.files import (
 )
 from components.registry.policy import Policy
 from components.registry.registry import Registry
-from pipelines.compiled import VISUAL_SEARCH, check_fresh, settable
+from pipelines.compiled import RELEASE, VISUAL_SEARCH, check_fresh, settable
 from pipelines.local.ir import Parameter, Pipeline, Scalar, read_pipeline
 from pipelines.local.runner import Run, run_pipeline
 from pipelines.local.step_cache import StepResult, code_digest, folder_fingerprint
 from pipelines.local.summary import Summary, read_summary, to_page
 from pipelines.local.watch import LiveTable, PlainLines
 from pipelines.settings import parse_assignments, read_settings
+from pipelines.values import check_values
 
 DEMO_CHANNEL = "demo"
 # The one channel that takes simulated ratings unless someone wrote it another policy.
@@ -58,6 +61,7 @@ def run_locally(
     raters: str,
     config: Path | None,
     assignments: Sequence[str],
+    registry: str = "",
 ) -> Summary:
     """Runs the compiled pipeline on this machine.
 
@@ -69,6 +73,7 @@ def run_locally(
         raters: `simulated`, `web` or `none`.
         config: A YAML file of settings; None for the defaults.
         assignments: `STEP.PARAMETER=VALUE` texts; they win over the file.
+        registry: The registry; empty for the workspace's own.
 
     Returns:
         What the run came to.
@@ -78,32 +83,24 @@ def run_locally(
         StepFailedError: A step failed; finished steps are kept for the next run.
     """
     pipeline = read_pipeline(VISUAL_SEARCH)
-    check_fresh(pipeline)
-    known = settable(pipeline)
-    settings = dict(read_settings(config, known)) if config else {}
-    settings.update(parse_assignments(assignments, known))
+    settings = _settings(pipeline, config, assignments)
+    check_values({"channel": channel, "mode": mode, "raters": raters, **settings})
     _check_inputs(inputs)
-    workspace = workspace.resolve()
-    workspace.mkdir(parents=True, exist_ok=True)
-    with _only_one(workspace) as lock, _sigterm_interrupts():
-        registry_path = workspace / "registry"
-        registry = Registry.open(str(registry_path))
-        if channel == DEMO_CHANNEL:
-            registry.set_policy(channel, DEMO_POLICY)
-        outside = _fingerprint(inputs, workspace)
+    with _workspace(workspace, registry, channel) as place:
+        outside = _fingerprint(inputs, place.workspace)
         given: dict[str, Scalar] = {
             "catalog": str(inputs.catalog.resolve()),
             "taxonomy": str(inputs.taxonomy.resolve()),
             "votes": str(inputs.votes.resolve()) if inputs.votes else "",
             "queries": str(inputs.queries.resolve()) if inputs.queries else "",
-            "registry": str(registry_path),
+            "registry": place.registry.uri,
             "channel": channel,
             "mode": mode,
             "raters": raters,
             **settings,
         }
         identity = _identity(pipeline, given, outside)
-        given["incumbent"] = _incumbent(registry, channel, workspace, identity)
+        given["incumbent"] = _incumbent(place.registry, channel, place.workspace, identity)
         _check_mode(mode, str(given["incumbent"]), assignments)
         if raters == "none":
             print(
@@ -111,33 +108,112 @@ def run_locally(
                 "(--raters web asks people)",
                 file=sys.stderr,
             )
-        run = Run(
-            workspace=workspace,
-            parameters=_complete(pipeline.parameters, given),
-            outside={"catalog": outside},
-            lock=lock,
-            still_good=lambda result: _is_published(registry, result),
-        )
-        with _observer([step.name for step in pipeline.steps]) as observer:
-            results = run_pipeline(pipeline, run, observer)
-        summary = read_summary(
-            results,
-            live=registry.channel(channel).live,
-            registry=str(registry_path),
-            channel=channel,
-            workspace=workspace,
-        )
+        summary = _run(pipeline, given, place, {"catalog": outside})
         write_json(
-            _run_file(workspace, identity),
+            _run_file(place.workspace, identity),
             {
                 "incumbent": given["incumbent"],
                 "version": summary.version,
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
         )
-        write_json(workspace / "summary.json", summary.to_json())
-        write_atomically(workspace / "report.html", to_page(summary))
         return summary
+
+
+def release_locally(
+    *,
+    workspace: Path,
+    channel: str,
+    version: str,
+    config: Path | None,
+    assignments: Sequence[str],
+    registry: str = "",
+) -> Summary:
+    """Runs the compiled release pipeline: judges a candidate whose ratings came later.
+
+    Args:
+        workspace: The workspace of the run that built the candidate, or a new one.
+        channel: The channel to promote on.
+        version: The candidate; empty for the one that the channel's raters are at.
+        config: A YAML file of settings; None for the defaults.
+        assignments: `STEP.PARAMETER=VALUE` texts; they win over the file.
+        registry: The registry; empty for the workspace's own.
+
+    Raises:
+        InputError: A parameter cannot be used.
+        StepFailedError: A step failed.
+    """
+    pipeline = read_pipeline(RELEASE)
+    settings = _settings(pipeline, config, assignments)
+    check_values({"channel": channel, **settings})
+    with _workspace(workspace, registry, channel) as place:
+        given = {
+            "registry": place.registry.uri,
+            "channel": channel,
+            "version": version,
+            **settings,
+        }
+        return _run(pipeline, given, place, {})
+
+
+def _settings(
+    pipeline: Pipeline, config: Path | None, assignments: Sequence[str]
+) -> dict[str, Scalar]:
+    check_fresh(pipeline)
+    known = settable(pipeline)
+    settings = dict(read_settings(config, known)) if config else {}
+    settings.update(parse_assignments(assignments, known))
+    return settings
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run works: its folder, the lock on it, and the registry."""
+
+    workspace: Path
+    lock: int
+    registry: Registry
+    channel: str
+
+
+@contextmanager
+def _workspace(workspace: Path, registry: str, channel: str) -> Iterator[_Place]:
+    workspace = workspace.resolve()
+    workspace.mkdir(parents=True, exist_ok=True)
+    with _only_one(workspace) as lock, _sigterm_interrupts():
+        opened = Registry.open(registry or str(workspace / "registry"))
+        if channel == DEMO_CHANNEL and not registry:
+            opened.set_policy(channel, DEMO_POLICY)
+        yield _Place(workspace, lock, opened, channel)
+
+
+def _run(
+    pipeline: Pipeline, given: Mapping[str, Scalar], place: _Place, outside: Mapping[str, str]
+) -> Summary:
+    start = time.monotonic()
+    now = datetime.datetime.now(datetime.UTC)
+    run = Run(
+        workspace=place.workspace,
+        parameters=_complete(pipeline.parameters, given),
+        outside=outside,
+        lock=place.lock,
+        still_good=lambda result: _is_published(place.registry, result),
+        run_id=f"local-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
+    )
+    with _observer([step.name for step in pipeline.steps]) as observer:
+        results = run_pipeline(pipeline, run, observer)
+    summary = read_summary(
+        results,
+        run_id=run.run_id,
+        pipeline=pipeline.name,
+        registry=place.registry,
+        channel=place.channel,
+        workspace=place.workspace,
+        seconds=time.monotonic() - start,
+    )
+    write_json(place.workspace / "summary.json", summary.to_json())
+    write_atomically(place.workspace / "report.html", to_page(summary))
+    return summary
 
 
 def _check_inputs(inputs: Inputs) -> None:

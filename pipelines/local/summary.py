@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts import page
+from components.contracts.errors import LookalikeError
 from components.contracts.files import read_json
 from components.contracts.verdict import Verdict, to_html, to_text
+from components.outcome.gates import newest
+from components.outcome.notification import read_ending
+from components.registry.registry import Registry
 from pipelines.local.step_cache import StepResult
 from pipelines.local.watch import duration
 
@@ -37,15 +41,18 @@ class Summary:
 
     Attributes:
         version: The candidate's version.
-        outcome: `promoted`, `unchanged` (live already) or `refused`.
-        reasons: Why it was refused, one sentence each.
+        outcome: `promoted`, `unchanged` (live already), `refused` or `undecided` (raters are
+            missing).
+        reasons: Why it was not promoted, one sentence each.
         live: What the channel points to now; empty when nothing does.
-        mode: `scratch`, `warm` or `reuse`.
+        mode: `scratch`, `warm` or `reuse`; empty when this run did not build the candidate.
         metrics: By group and name, as the evaluate step wrote them.
         verdicts: In the order of the gates.
         production: What the production defaults of human_eval say of the same ratings; None where
             nobody was asked.
-        results: By step, in order.
+        results: By step, in order; steps in branches that were not taken have none.
+        seconds: How long the whole run took.
+        run: The run's id.
         registry: The registry's URI.
         channel: The channel's name.
         workspace: The run's folder.
@@ -63,17 +70,24 @@ class Summary:
     registry: str
     channel: str
     workspace: Path
+    seconds: float
+    run: str
 
     @property
     def exit_code(self) -> int:
-        """0 when the version is live, 3 when a gate refused it."""
-        return EXIT_REFUSED if self.outcome == "refused" else EXIT_PROMOTED
+        """0 when the version is live, 3 when a gate refused it or is undecided."""
+        return EXIT_PROMOTED if self.is_live else EXIT_REFUSED
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the candidate is what the channel points to."""
+        return self.outcome in ("promoted", "unchanged")
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `--json` prints; scripts rely on its keys."""
         return {
             "version": self.version,
-            "promoted": self.outcome != "refused",
+            "promoted": self.is_live,
             "outcome": self.outcome,
             "reasons": list(self.reasons),
             "live": self.live,
@@ -85,38 +99,49 @@ class Summary:
                 {"name": result.step, "seconds": round(result.seconds, 3), "cached": result.cached}
                 for result in self.results.values()
             ],
+            "run": self.run,
+            "seconds": round(self.seconds, 3),
         }
 
 
 def read_summary(
-    results: Mapping[str, StepResult], *, live: str, registry: str, channel: str, workspace: Path
+    results: Mapping[str, StepResult],
+    *,
+    run_id: str,
+    pipeline: str,
+    registry: Registry,
+    channel: str,
+    workspace: Path,
+    seconds: float,
 ) -> Summary:
-    """Collects the outcome from what the steps wrote."""
-    verdicts = tuple(
-        Verdict.from_json(read_json(path), source=str(path))
-        for path in (
-            results["evaluate"].artifacts["evaluation"] / "verdict.json",
-            results["human_eval"].artifacts["judgement"] / "verdict.json",
-        )
+    """Collects the outcome from the run's record and from what the steps wrote."""
+    ending = read_ending(
+        registry, run=run_id, pipeline=pipeline, channel=channel, state="SUCCEEDED", error=""
     )
-    stricter = results["human_eval"].artifacts["judgement"] / "production_verdict.json"
-    production = (
-        Verdict.from_json(read_json(stricter), source=str(stricter)) if stricter.exists() else None
-    )
-    promotion = read_json(results["promote"].artifacts["promotion"] / "outcome.json")
+    if ending.outcome == "failed":
+        raise LookalikeError(f"{registry.uri}: runs/{run_id}: the run left no record of its gates")
+    production = None
+    for gate in ("human_eval", "judge"):
+        if gate in results:
+            stricter = results[gate].artifacts["judgement"] / "production_verdict.json"
+            if stricter.exists():
+                production = Verdict.from_json(read_json(stricter), source=str(stricter))
+    evaluated, built = results.get("evaluate"), results.get("catalog")
     return Summary(
-        version=str(results["index"].outputs["version"]),
-        outcome=promotion["outcome"],
-        reasons=tuple(promotion["reasons"]),
-        live=live,
-        mode=str(results["catalog"].outputs["mode"]),
-        metrics=read_json(results["evaluate"].artifacts["evaluation"] / "metrics.json"),
-        verdicts=verdicts,
+        version=ending.version,
+        outcome=ending.outcome,
+        reasons=ending.reasons,
+        live=ending.live,
+        mode=str(built.outputs["mode"]) if built else "",
+        metrics=read_json(evaluated.artifacts["evaluation"] / "metrics.json") if evaluated else {},
+        verdicts=tuple(newest(registry.verdicts(ending.version))),
         production=production,
         results=results,
-        registry=registry,
+        registry=registry.uri,
         channel=channel,
         workspace=workspace,
+        seconds=seconds,
+        run=run_id,
     )
 
 
@@ -135,6 +160,11 @@ def _headline(summary: Summary) -> str:
     if summary.outcome == "unchanged":
         return f"UNCHANGED: {summary.version} was live on channel {summary.channel} already"
     live = f"still live: {summary.live}" if summary.live else "nothing is live"
+    if summary.outcome == "undecided":
+        return (
+            f"UNDECIDED: {summary.version} waits for its raters; channel {summary.channel} is as "
+            f"it was ({live})"
+        )
     return f"REFUSED: {summary.version} does not go live on channel {summary.channel} ({live})"
 
 
@@ -158,8 +188,6 @@ def to_terminal(summary: Summary) -> str:
         summary.registry if "://" in summary.registry else _command_path(Path(summary.registry))
     )
     target = f"--registry {registry} --channel {summary.channel}"
-    seconds = sum(r.seconds for r in summary.results.values() if not r.cached)
-    ran = [result.step for result in summary.results.values() if not result.cached]
     lines = ["", _headline(summary)]
     lines.extend(f"  - {reason}" for reason in summary.reasons)
     lines.append("")
@@ -170,13 +198,16 @@ def to_terminal(summary: Summary) -> str:
     lines.extend(
         [
             "",
-            f"mode {summary.mode}; {len(ran)} of {len(summary.results)} steps ran, "
-            f"{duration(seconds)}; the others were finished already"
-            if len(ran) < len(summary.results)
-            else f"mode {summary.mode}; all {len(ran)} steps ran, {duration(seconds)}",
+            _what_ran(summary),
             f"report:     {_command_path(summary.workspace / 'report.html')}",
         ]
     )
+    if summary.outcome == "undecided":
+        workspace = _command_path(summary.workspace)
+        lines.append(
+            f"go on:      lookalike run --pipeline release --workspace {workspace} "
+            f"--channel {summary.channel}"
+        )
     if summary.live:
         lines.extend(
             [
@@ -186,6 +217,16 @@ def to_terminal(summary: Summary) -> str:
             ]
         )
     return "\n".join(lines)
+
+
+def _what_ran(summary: Summary) -> str:
+    ran = [result.step for result in summary.results.values() if not result.cached]
+    kept = [result.step for result in summary.results.values() if result.cached]
+    mode = f"mode {summary.mode}; " if summary.mode else ""
+    took = f"{duration(summary.seconds)} in all"
+    if not kept:
+        return f"{mode}all {len(ran)} steps ran, {took}"
+    return f"{mode}found finished: {', '.join(kept)}; ran: {', '.join(ran)}; {took}"
 
 
 def to_page(summary: Summary) -> str:
@@ -203,9 +244,9 @@ def to_page(summary: Summary) -> str:
             f"<tr><td>{html.escape(result.step)}</td><td>{how}</td>"
             f'<td class="number">{duration(result.seconds)}</td><td>{link}</td></tr>'
         )
+    where = f"Mode {summary.mode}, registry" if summary.mode else "Registry"
     body = [
-        f'<p class="muted">Mode {summary.mode}, registry <code>'
-        f"{html.escape(summary.registry)}</code></p>",
+        f'<p class="muted">{where} <code>{html.escape(summary.registry)}</code></p>',
         f"<ul>{reasons}</ul>" if reasons else "",
         page.tiles(_figures(summary.metrics)),
         *(to_html(verdict) for verdict in summary.verdicts),

@@ -38,7 +38,13 @@ def test_each_command_has_help_with_an_example(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], "Missing option '--catalog'"),
+        (["run", "--workspace", "w"], "Missing option '--catalog'"),
+        (["run", "--pipeline", "release", "--workspace", "w", "--mode", "warm"],
+         "--mode means nothing with --pipeline release"),
+        (["run", "--catalog", "c.csv", "--taxonomy", "c.csv", "--workspace", "w",
+          "--set", "evaluate.margin=7"], "evaluate.margin: expected 0 to 1, received 7.0"),
+        (["compile", "--profile", "moon", "--output", "x.yaml"],
+         "profile 'moon': expected one of kubeflow-cpu, kubeflow-gpu, laptop, vertex"),
         (["fly"], "No such command 'fly'"),
         (["run", "--catalog", "gone.csv", "--taxonomy", "gone.csv", "--workspace", "w"],
          "--catalog gone.csv: expected a table, found no file"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.promote.step import run
-from components.registry import events
+from components.registry import events, run_log
 from components.registry.registry import Registry
 
 Make = Callable[..., Any]
@@ -31,8 +31,9 @@ def registry(
 
 def step(registry: Registry, version: str, incumbent: str, out: Path) -> str:
     return run(
-        registry.uri, "prod", version, incumbent, "pass", "pass",
-        str(out / "promotion"), str(out / "summary.md"), reason="pipeline run",
+        registry.uri, "prod", version, incumbent, "pass", "pass", "run-1",
+        str(out / "promotion"), str(out / "summary.md"), str(out / "report.html"),
+        reason="pipeline run",
     )  # fmt: skip
 
 
@@ -44,7 +45,9 @@ def test_writes_the_outcome_and_tells_of_the_move(
     assert (told["event"], told["to"]) == ("lookalike.channel.promote", "v1")
     outcome = json.loads((tmp_path / "promotion" / "outcome.json").read_text())
     assert outcome == {"outcome": "promoted", "reasons": [], "version": "v1", "previous": ""}
-    assert "## promoted: `v1` on channel `prod`" in (tmp_path / "summary.md").read_text()
+    assert "## Promoted: v1 is live on prod" in (tmp_path / "summary.md").read_text()
+    assert "Promoted: v1 is live on prod" in (tmp_path / "report.html").read_text()
+    assert run_log.read(registry.store, "run-1", "promotion") == outcome
 
 
 def test_compared_with_nothing_takes_no_live_channel(registry: Registry, tmp_path: Path) -> None:

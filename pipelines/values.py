@@ -1,0 +1,84 @@
+"""Checks every value of a run before anything starts, by the very rules that the steps apply.
+
+A step's settings are a dataclass that refuses what could not be meant, by name. Building it here
+costs nothing and saves the hour that lies between a typing mistake and the step that finds it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields
+
+from components.contracts.errors import InputError
+from components.registry.channel import check_channel
+from pipelines.local.ir import Scalar
+
+_CONFIGS = {
+    "catalog": "components.catalog.config:CatalogConfig",
+    "transform": "components.transform.config:TransformConfig",
+    "train": "components.train.config:TrainConfig",
+    "embed": "components.embed.config:EmbedConfig",
+    "index": "components.index.config:IndexConfig",
+    "evaluate": "components.evaluate.config:EvaluateConfig",
+    "human_eval": "components.human_eval.config:GateConfig",
+}
+_CHOICES = {
+    "mode": ("auto", "scratch", "warm", "reuse"),
+    "raters": ("web", "simulated", "none"),
+    "human_eval_policy": ("production", "demo"),
+    "human_eval_after_failed_evaluation": ("skip", "ask"),
+}
+_SHARES = ("catalog_max_changed_share",)
+_LEAST = {"judge_wait_minutes": 0.0}
+
+
+def check_values(values: Mapping[str, Scalar]) -> None:
+    """Refuses a value that a step would refuse later.
+
+    Args:
+        values: Value by the pipeline's parameter; those left out keep their defaults.
+
+    Raises:
+        InputError: A value is outside its range; the message names it and what would do.
+    """
+    for name, choices in _CHOICES.items():
+        if name in values and values[name] not in choices:
+            raise InputError(
+                f"{_dotted(name)}: expected one of {', '.join(choices)}, received {values[name]!r}"
+            )
+    for name in _SHARES:
+        if name in values and not 0 <= float(values[name]) <= 1:
+            raise InputError(
+                f"{_dotted(name)}: expected a share from 0 to 1, received {values[name]}"
+            )
+    for name, least in _LEAST.items():
+        if name in values and not float(values[name]) >= least:
+            raise InputError(
+                f"{_dotted(name)}: expected {least:g} or more, received {values[name]}"
+            )
+    if "channel" in values:
+        check_channel(values["channel"])
+    for step, place in _CONFIGS.items():
+        module, name = place.split(":")
+        config = getattr(importlib.import_module(module), name)
+        # A field of the same name and kind; beam_options is a text here and a tuple there.
+        known = {
+            field.name
+            for field in fields(config)
+            if isinstance(getattr(config, field.name, None), str | int | float)
+        }
+        given = {
+            key.removeprefix(f"{step}_"): value
+            for key, value in values.items()
+            if key.startswith(f"{step}_") and key.removeprefix(f"{step}_") in known
+        }
+        if given:
+            config(**given)
+
+
+def _dotted(parameter: str) -> str:
+    for step in (*_CONFIGS, "judge", "promote", "notify"):
+        if parameter.startswith(f"{step}_"):
+            return f"{step}.{parameter.removeprefix(f'{step}_')}"
+    return parameter
