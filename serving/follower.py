@@ -1,12 +1,18 @@
-"""Following a channel: a new live bundle is loaded beside the old one and swapped in."""
+"""Following a channel: a new live bundle is loaded beside the old one and swapped in.
+
+Looking and loading are threads of their own: while a bundle is downloaded for minutes, a rollback
+to the one in memory, and an item's withdrawal, take effect within a second. Swapping itself is one
+assignment on the event loop, between two requests.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -14,19 +20,41 @@ from typing import Protocol
 from components.contracts.errors import LookalikeError
 from serving import log
 from serving.engine import Engine, LoadedBundle, now
+from serving.sources import Fetched
+from serving.telemetry import SILENT, Telemetry
 
 _LONGEST_RETRY_SECONDS = 600.0
 
 
 class Source(Protocol):
-    """Where bundles come from; its methods block and are called in a worker thread."""
+    """Where bundles come from; its methods block and are called in worker threads."""
 
     def live(self) -> str:
-        """Returns the version to serve; empty when there is none."""
+        """Returns the version to serve.
+
+        Raises:
+            LookalikeError: It cannot be read, or there is none.
+        """
         ...
 
-    def fetch(self, version: str) -> Path:
-        """Returns a local directory with the bundle, as it came: the loader checks it."""
+    def fetch(self, version: str) -> Fetched:
+        """Returns a bundle on this machine."""
+        ...
+
+    def last_good(self) -> str:
+        """Returns the version last served from here; empty when none is known."""
+        ...
+
+    def note_good(self, version: str) -> None:
+        """Remembers what is being served."""
+        ...
+
+
+class Load(Protocol):
+    """Loads and checks a bundle; blocks."""
+
+    def __call__(self, directory: Path, *, verified: str = "") -> LoadedBundle:
+        """See `serving.bundle_loader.Loader`."""
         ...
 
 
@@ -37,69 +65,101 @@ class Follower:
         self,
         engine: Engine,
         source: Source,
-        load: Callable[[Path], LoadedBundle],
+        load: Load,
         *,
         poll_seconds: float,
         retry_seconds: float,
+        source_seconds: float = 10.0,
+        stale_seconds: float = 60.0,
+        also: Sequence[Callable[[], None]] = (),
+        telemetry: Telemetry = SILENT,
     ) -> None:
         """Prepares; `start` loads the first bundle.
 
         Args:
             engine: What answers requests.
             source: Where bundles come from.
-            load: Loads and checks a bundle directory; blocks.
+            load: Loads and checks a bundle directory.
             poll_seconds: Seconds between two looks at the source.
             retry_seconds: Seconds before a failed version is tried again; doubles each time.
+            source_seconds: Longest wait for an answer of the source, in seconds.
+            stale_seconds: Seconds without an answer after which what is served counts as stale.
+            also: What else is looked at each time; these block and must not raise.
+            telemetry: Hears of swaps and failures.
         """
         self._engine = engine
         self._source = source
-        self._load = load
+        self._load_bundle = load
         self._poll_seconds = poll_seconds
         self._retry_seconds = retry_seconds
+        self._source_seconds = source_seconds
+        self._stale_seconds = stale_seconds
+        self._also = also
+        self._telemetry = telemetry
         self._wait = retry_seconds
         self._retry_at = 0.0
+        self._answered_at = time.monotonic()
+        self._looking: asyncio.Future[str] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._poller = ThreadPoolExecutor(1, thread_name_prefix="channel")
         # One thread: bundles are loaded one after the other, whatever the channel does.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bundle")
 
     async def start(self) -> None:
-        """Loads the first bundle.
+        """Loads the first bundle: the live one, or else the last good one that is kept here.
 
         Raises:
             LookalikeError: There is none, or it cannot be loaded: nothing could be served.
         """
-        await self._in_worker(self._first)
+        kept = self._source.last_good()
+        try:
+            version = await self._ask()
+            self._note_live(version)
+        except (LookalikeError, OSError) as error:
+            if not kept:
+                raise
+            self._note_unreadable(error)
+            self._note_stale()
+            version = kept
+        try:
+            self._put(await self._in_worker(lambda: self._make(version)))
+        except Exception as error:
+            if kept in ("", version):
+                raise
+            self._note_failure(version, error, serving=kept)
+            bundle = await self._in_worker(lambda: self._make(kept))
+            self._put(bundle, failed=True)
 
     async def follow(self) -> None:
         """Looks at the source for ever; returns when cancelled."""
-        while True:
-            await asyncio.sleep(self._poll_seconds)
-            await self.look()
+        try:
+            while True:
+                await asyncio.sleep(self._poll_seconds)
+                await self._poll()
+        finally:
+            if self._loading is not None:
+                self._loading.cancel()
 
     async def look(self) -> None:
-        """Looks once, and swaps when there is something new; never raises for a bad bundle."""
-        await self._in_worker(self._look)
+        """Looks once, and waits until what is new is in place or refused; never raises for it."""
+        await self._poll()
+        if self._loading is not None:
+            await self._loading
 
     def close(self) -> None:
-        """Lets the worker end after what it is doing."""
+        """Lets the threads end after what they are doing."""
+        self._poller.shutdown(wait=False, cancel_futures=True)
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_worker(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._worker, work)
-
-    def _first(self) -> None:
-        version = self._source.live()
-        self._note_live(version)
-        self._replace(version)
-
-    def _look(self) -> None:
-        status = self._engine.status
+    async def _poll(self) -> None:
         try:
-            version = self._source.live()
+            version = await self._ask()
         except (LookalikeError, OSError) as error:
-            if not status.source_error:
-                log.event("channel cannot be read", level=logging.WARNING, reason=str(error))
-            status.source_error = str(error)
+            self._note_unreadable(error)
+            if time.monotonic() - self._answered_at > self._stale_seconds:
+                self._note_stale()
             return
+        status = self._engine.status
         if version != status.live:
             log.event("channel moved", live=version, serving=self._engine.version)
             self._wait, self._retry_at = self._retry_seconds, 0.0
@@ -107,43 +167,131 @@ class Follower:
         if version == self._engine.version:
             status.failed_version = status.failed_reason = ""
             return
-        if not version or time.monotonic() < self._retry_at:
-            return
+        kept = self._engine.kept(version)
+        if kept is not None:
+            self._put(kept, started=time.perf_counter())
+        elif (self._loading is None or self._loading.done()) and (
+            time.monotonic() >= self._retry_at
+        ):
+            self._loading = asyncio.create_task(self._replace(version))
+
+    async def _ask(self) -> str:
+        """Returns the live version.
+
+        Raises:
+            LookalikeError, OSError: The source cannot be read, or does not answer in time.
+        """
+        if self._looking is None or self._looking.done():
+            loop = asyncio.get_running_loop()
+            self._looking = loop.run_in_executor(self._poller, self._look)
+            # When nobody waits for it any more, its failure is no news.
+            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            self._replace(version)
+            return await asyncio.wait_for(asyncio.shield(self._looking), self._source_seconds)
+        except TimeoutError:
+            raise LookalikeError(
+                f"the registry did not answer within {self._source_seconds:g} seconds"
+            ) from None
+
+    def _look(self) -> str:
+        try:
+            return self._source.live()
+        finally:
+            for look in self._also:
+                look()
+
+    async def _replace(self, version: str) -> None:
+        started = time.perf_counter()
+        try:
+            bundle = await self._in_worker(lambda: self._make(version))
         except Exception as error:
             # Whatever is wrong with the new one, the last good one serves on.
-            status.failed_version, status.failed_reason = version, str(error)
-            self._retry_at = time.monotonic() + self._wait
-            log.event(
-                "bundle refused, the last good one stays",
-                level=logging.ERROR,
-                refused=version,
-                serving=self._engine.version,
-                reason=str(error),
-                next_try_seconds=self._wait,
-            )
-            self._wait = min(2 * self._wait, _LONGEST_RETRY_SECONDS)
+            self._note_failure(version, error, serving=self._engine.version)
+            return
+        if self._engine.status.live == version:
+            self._put(bundle, started=started)
+        # Else the channel has moved on meanwhile, and the next look brings what is live now.
 
-    def _note_live(self, version: str) -> None:
-        status = self._engine.status
-        status.live, status.checked_at, status.source_error = version, now(), ""
-
-    def _replace(self, version: str) -> None:
-        started = time.perf_counter()
-        directory = self._source.fetch(version)
-        bundle = self._load(directory)
+    def _make(self, version: str) -> LoadedBundle:
+        fetched = self._source.fetch(version)
+        bundle = self._load_bundle(fetched.directory, verified=fetched.verified)
         if bundle.version != version:
             raise LookalikeError(
                 f"expected the bundle {version}, its manifest says {bundle.version}"
             )
+        return bundle
+
+    def _put(
+        self, bundle: LoadedBundle, *, started: float | None = None, failed: bool = False
+    ) -> None:
+        """Swaps; on the event loop."""
+        status = self._engine.status
+        failure = status.failed_version, status.failed_reason
         self._engine.swap(bundle)
-        # An encoder holds cycles: without this, replaced ones pile up until the collector comes.
-        gc.collect()
+        if failed:
+            status.failed_version, status.failed_reason = failure
+        manifest = bundle.manifest
+        self._telemetry.swapped(
+            bundle.version, manifest.created, manifest.items, dict(bundle.timings)
+        )
         log.event(
             "bundle in place",
-            version=version,
-            items=bundle.manifest.items,
-            seconds=round(time.perf_counter() - started, 2),
+            version=bundle.version,
+            items=manifest.items,
+            seconds=None if started is None else round(time.perf_counter() - started, 2),
             stages={name: round(value, 2) for name, value in bundle.timings.items()},
         )
+        self._worker.submit(self._after_swap, bundle.version)
+
+    def _after_swap(self, version: str) -> None:
+        with contextlib.suppress(OSError):
+            self._source.note_good(version)
+        # An encoder holds cycles: without this, replaced ones pile up until the collector comes.
+        gc.collect()
+
+    def _note_live(self, version: str) -> None:
+        status = self._engine.status
+        if status.source_error:
+            log.event("channel can be read again")
+        status.live, status.checked_at, status.source_error = version, now(), ""
+        status.stale = ""
+        self._answered_at = time.monotonic()
+        self._telemetry.source(stale=False, reason="")
+
+    def _note_unreadable(self, error: Exception) -> None:
+        status = self._engine.status
+        if not status.source_error:
+            log.event("channel cannot be read", level=logging.WARNING, reason=str(error))
+        status.source_error = str(error)
+        self._telemetry.source(stale=bool(status.stale), reason=str(error))
+
+    def _note_stale(self) -> None:
+        status = self._engine.status
+        if status.stale:
+            return
+        status.stale = now()
+        log.event(
+            "what is served may be stale",
+            level=logging.ERROR,
+            serving=self._engine.version or self._source.last_good(),
+            reason=status.source_error,
+        )
+        self._telemetry.source(stale=True, reason=status.source_error)
+
+    def _note_failure(self, version: str, error: Exception, *, serving: str) -> None:
+        status = self._engine.status
+        status.failed_version, status.failed_reason = version, str(error)
+        self._retry_at = time.monotonic() + self._wait
+        log.event(
+            "bundle refused, the last good one stays",
+            level=logging.ERROR,
+            refused=version,
+            serving=serving,
+            reason=str(error),
+            next_try_seconds=self._wait,
+        )
+        self._telemetry.load_failed(version, str(error))
+        self._wait = min(2 * self._wait, _LONGEST_RETRY_SECONDS)
+
+    async def _in_worker(self, work: Callable[[], LoadedBundle]) -> LoadedBundle:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)

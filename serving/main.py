@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import signal
 import socket
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
-
-from components.contracts.errors import LookalikeError
+from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import write_json
-from serving import bundle_loader, log, tracing
-from serving.app import create_app
-from serving.engine import Engine
-from serving.follower import Follower, Source
 from serving.identity.config import AccessConfig
-from serving.metrics import Metrics
-from serving.settings import Settings, default_cache
-from serving.sources import ChannelSource, DirectorySource
+from serving.settings import Settings
+from serving.workers import Supervisor
 
 
 def serve(
@@ -38,6 +27,7 @@ def serve(
     ready_file: Path | None,
     cache: Path | None,
     images: bool = False,
+    **others: Any,
 ) -> int:
     """Serves until SIGTERM or SIGINT; see `serving.settings.Settings` for the arguments.
 
@@ -58,6 +48,7 @@ def serve(
         cache=cache,
         images=images,
         access=AccessConfig.from_environment(),
+        **{name: value for name, value in others.items() if value is not None},
     )
     return run(settings)
 
@@ -68,110 +59,20 @@ def run(settings: Settings) -> int:
         settings.ready_file.unlink(missing_ok=True)
     # What is cheap to find out comes first: nobody waits for TensorFlow to hear of a taken port.
     listener = _listen(settings.host, settings.port)
-    try:
-        return _Process(replace(settings, port=listener.getsockname()[1]), listener).run()
-    finally:
-        listener.close()
+    settings = replace(settings, port=listener.getsockname()[1])
 
-
-class _Process:
-    """One server process: the listener, the app and what follows the channel."""
-
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        self._settings = settings
-        self._listener = listener
-        self._started = time.perf_counter()
-        self._engine = Engine()
-        self._counts = Metrics()
-        self._follower = Follower(
-            self._engine,
-            _source(settings),
-            bundle_loader.load,
-            poll_seconds=settings.poll_seconds,
-            retry_seconds=settings.retry_seconds,
-        )
-        self._failure: BaseException | None = None
-        self._traces = tracing.from_environment()
-        app = create_app(
-            self._engine, settings, self._lifespan, counts=self._counts, traces=self._traces
-        )
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                lifespan="on",
-                timeout_graceful_shutdown=settings.shutdown_seconds,
-            )
-        )
-
-    def run(self) -> int:
-        log.configure()
-        with _quiet_signals():
-            self._server.run(sockets=[self._listener])
-        if isinstance(self._failure, LookalikeError):
-            raise self._failure
-        if self._failure is not None:
-            raise LookalikeError(f"the bundle cannot be loaded: {self._failure!r}")
-        return 0
-
-    @contextlib.asynccontextmanager
-    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._load_and_follow())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            self._follower.close()
-            if self._traces is not None:
-                self._traces.close()
-            app.state.console.close()
-            app.state.service.close()
-
-    async def _load_and_follow(self) -> None:
-        try:
-            await self._follower.start()
-            self._tell_ready()
-            if self._settings.bundle is None:
-                await self._follower.follow()
-        except Exception as error:
-            # `run` reports it in the main thread, once the server has stopped.
-            if not isinstance(error, LookalikeError):
-                log.logger.exception("the bundle cannot be loaded")
-            self._failure = error
-            self._server.should_exit = True
-
-    def _tell_ready(self) -> None:
-        settings = self._settings
-        version = self._engine.version
-        log.event(
-            "ready",
-            url=f"http://{_bracketed(settings.host)}:{settings.port}/",
-            version=version,
-            channel=settings.channel,
-            seconds=round(time.perf_counter() - self._started, 2),
-        )
+    def tell_ready(version: str) -> None:
         if settings.ready_file is not None:
             write_json(settings.ready_file, {"port": settings.port, "version": version})
 
+    try:
+        if settings.workers > 1:
+            return Supervisor(settings, listener, tell_ready).run()
+        from serving.process import ServerProcess  # noqa: PLC0415 - a supervisor needs no app
 
-def _source(settings: Settings) -> Source:
-    if settings.bundle is not None:
-        return DirectorySource(settings.bundle)
-    assert settings.registry
-    assert settings.channel
-    source = ChannelSource(settings.registry, settings.channel, settings.cache or default_cache())
-    source.require_live()
-    return source
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+        return ServerProcess(settings, listener, tell_ready).run()
+    finally:
+        listener.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -200,27 +101,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-@contextlib.contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """Lets a stop that was asked for end with 0: uvicorn raises the signal again when it is done.
-
-    Outside the main thread there is nothing to do: signals do not arrive there.
-    """
-    try:
-        previous = {
-            number: signal.signal(number, lambda *_: None)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m serving`."""
     result = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
@@ -236,13 +116,63 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show catalog pictures: local files that are still what was indexed",
     )
+    result.add_argument("--workers", type=int, help="server processes that share the port (1)")
+    result.add_argument("--second-channel", help="another channel whose bundle is tried")
+    result.add_argument(
+        "--second-mode",
+        choices=("shadow", "canary"),
+        help="shadow: compared in the background; canary: answers for real (shadow)",
+    )
+    result.add_argument("--second-share", type=float, help="share of requests it gets (0.05)")
+    result.add_argument(
+        "--query-log-share", type=float, help="share of queries that the registry's log keeps (0)"
+    )
+    result.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="any other setting by its name, such as encoder_batch=16; may be repeated",
+    )
     return result
+
+
+def _assigned(assignments: Sequence[str]) -> dict[str, int | float | bool]:
+    """Returns the settings given as NAME=VALUE.
+
+    Raises:
+        InputError: There is no such setting, or the value is of another kind.
+    """
+    kinds = {
+        entry.name: type(entry.default)
+        for entry in fields(Settings)
+        if isinstance(entry.default, (bool, int, float))
+    }
+    values: dict[str, int | float | bool] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or name not in kinds:
+            raise InputError(
+                f"--set {assignment!r}: expected NAME=VALUE with one of {', '.join(sorted(kinds))}"
+            )
+        kind = kinds[name]
+        try:
+            values[name] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            raise InputError(f"--set {name}: expected {_KINDS[kind]}, received {text!r}") from None
+    return values
+
+
+_BOOLEANS = {"true": True, "false": False}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
+    options = vars(parser().parse_args(arguments))
     try:
-        return serve(**vars(parser().parse_args(arguments)))
+        return serve(**_assigned(options.pop("assignments")) | options)
     except LookalikeError as error:
         sys.stderr.write(f"lookalike: {error}\n")
         return error.exit_code

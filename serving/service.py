@@ -22,6 +22,7 @@ from components.search.searcher import Vectors
 from serving import answers, query, views
 from serving.batching import Batcher, OverloadedError, TooLateError
 from serving.engine import Engine, Hit, LoadedBundle
+from serving.loop_lag import LoopLag
 from serving.pictures import Pictures
 from serving.problems import Problem, shorten
 from serving.query import Found, Limits, Wanted
@@ -97,6 +98,7 @@ class Service:
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_upload_pixels
         )
         self.pictures = Pictures(enabled=settings.images, limits=ImageLimits())
+        self.lag = LoopLag(settings.max_lag_ms / 1000)
         self._inline_seconds = settings.inline_search_ms / 1000
         self._image = ThreadPoolExecutor(settings.image_threads, thread_name_prefix="image")
         self._most_images = settings.image_threads + settings.image_queue
@@ -117,12 +119,19 @@ class Service:
             threads=settings.search_threads,
         )
 
+    def start(self) -> None:
+        """Begins to watch how late the event loop is; called on it."""
+        self.lag.start(asyncio.get_running_loop())
+
     def call(self, request: Request, route: str) -> Call:
         """Returns a request's deadline; see `Settings.deadline_seconds`.
 
         Raises:
-            Problem: 422: the header for it is not a number of milliseconds.
+            Problem: 422: the header for it is not a number of milliseconds. 503: the event loop
+                is late: more requests come than can be answered.
         """
+        if self.lag.is_late:
+            raise self._shed(OverloadedError(), Call(route, 0.0))
         return Call(route, self.deadline(request.headers.get(TIMEOUT_HEADER)))
 
     def deadline(self, header: str | None) -> float:
@@ -336,6 +345,7 @@ class Service:
 
     def close(self) -> None:
         """Lets the worker threads end."""
+        self.lag.stop()
         self._image.shutdown(wait=False, cancel_futures=True)
         self._encoder.close()
         self._searcher.close()

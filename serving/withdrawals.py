@@ -45,7 +45,7 @@ class Withdrawn:
         self._channel = channel
         self._engines = engines
         self._copy = copy
-        self._telemetry = telemetry
+        self.telemetry = telemetry
         self._lock = threading.Lock()
         self._known = Withdrawals(generation=-1)
         self.problem = ""
@@ -127,4 +127,4 @@ class Withdrawn:
                     log.event(
                         "withdrawals not kept on disk", level=logging.WARNING, reason=str(error)
                     )
-        self._telemetry.withdrawn(len(known.items))
+        self.telemetry.withdrawn(len(known.items))

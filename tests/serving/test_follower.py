@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from components.contracts.errors import InputError, LookalikeError
 from serving.engine import Engine
 from serving.follower import Follower
+from serving.sources import Fetched
 
 
 class FakeSource:
@@ -16,6 +18,8 @@ class FakeSource:
     def __init__(self, live):
         self.version = live
         self.error = None
+        self.kept = ""
+        self.noted = []
         self.fetched = []
 
     def live(self):
@@ -25,7 +29,13 @@ class FakeSource:
 
     def fetch(self, version):
         self.fetched.append(version)
-        return Path(version)
+        return Fetched(Path(version), f"sums of {version}")
+
+    def last_good(self):
+        return self.kept
+
+    def note_good(self, version):
+        self.noted.append(version)
 
 
 @pytest.fixture
@@ -34,7 +44,8 @@ def setting(maker):
     engine = Engine()
     source = FakeSource("v1")
 
-    def load(directory):
+    def load(directory, *, verified=""):
+        assert verified == f"sums of {directory.name}"
         if directory.name not in bundles:
             raise InputError(f"bundle {directory.name} is damaged")
         return bundles[directory.name]
@@ -112,7 +123,8 @@ def test_a_failed_bundle_is_tried_again_when_its_time_has_come(maker):
     engine, source = Engine(), FakeSource("v1")
     good = {"v1": maker.loaded("v1")}
 
-    def load(directory):
+    def load(directory, *, verified=""):
+        assert verified == f"sums of {directory.name}"
         if directory.name not in good:
             raise InputError("damaged")
         return good[directory.name]
@@ -154,7 +166,7 @@ def test_a_channel_that_was_emptied_leaves_the_bundle(setting):
 
     async def script():
         await follower.start()
-        source.version = ""
+        source.error = LookalikeError("channel has no live bundle")
         await follower.look()
 
     asyncio.run(script())
@@ -180,3 +192,165 @@ def test_a_first_bundle_that_cannot_be_loaded_is_an_error(setting):
     source.version = "bad"
     with pytest.raises(InputError, match="bad is damaged"):
         asyncio.run(follower.start())
+
+
+def test_what_was_served_is_remembered(setting):
+    _, source, follower, _ = setting
+
+    async def script():
+        await follower.start()
+        source.version = "v2"
+        await follower.look()
+
+    asyncio.run(script())
+    follower._worker.shutdown(wait=True)
+    assert source.noted == ["v1", "v2"]
+
+
+def test_going_back_to_the_bundle_before_loads_nothing(setting):
+    engine, source, follower, bundles = setting
+
+    async def script():
+        await follower.start()
+        for version in ("v2", "v1", "v2", "v1"):
+            source.version = version
+            await follower.look()
+            assert engine.current is bundles[version]
+
+    asyncio.run(script())
+    assert source.fetched == ["v1", "v2"]
+
+
+def test_a_rollback_takes_effect_while_another_bundle_is_still_loading(maker):
+    bundles = {version: maker.loaded(version) for version in ("v1", "v2", "v3")}
+    engine, source = Engine(), FakeSource("v1")
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(directory, *, verified=""):
+        if directory.name == "v3":
+            loading.set()
+            assert go_on.wait(10)
+        return bundles[directory.name]
+
+    follower = Follower(engine, source, load, poll_seconds=0.01, retry_seconds=1000)
+
+    async def script():
+        await follower.start()
+        source.version = "v2"
+        await follower.look()
+        task = asyncio.create_task(follower.follow())
+        source.version = "v3"
+        await asyncio.to_thread(loading.wait, 10)
+        assert engine.version == "v2"
+        source.version = "v1"
+        while engine.version != "v1":
+            await asyncio.sleep(0.005)
+        go_on.set()
+        await follower._loading
+        # What came too late is not put in place.
+        assert engine.version == "v1"
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(script(), 20))
+    follower.close()
+
+
+def test_without_the_registry_the_last_good_bundle_starts_and_is_called_stale(setting):
+    engine, source, follower, _ = setting
+    source.error, source.kept = LookalikeError("the store is away"), "v2"
+
+    async def script():
+        await follower.start()
+        detail = engine.describe()
+        assert (detail["ready"], detail["version"]) == (True, "v2")
+        assert detail["stale_since"]
+        assert detail["source_error"] == "the store is away"
+        source.error = None
+        await follower.look()
+
+    asyncio.run(script())
+    detail = engine.describe()
+    assert detail["version"] == "v1"
+    assert "stale_since" not in detail
+
+
+def test_without_the_registry_and_without_a_last_good_bundle_there_is_no_start(setting):
+    _, source, follower, _ = setting
+    source.error = LookalikeError("the store is away")
+    with pytest.raises(LookalikeError, match="the store is away"):
+        asyncio.run(follower.start())
+
+
+def test_a_bad_first_bundle_gives_way_to_the_last_good_one(setting):
+    engine, source, follower, _ = setting
+    source.version, source.kept = "bad", "v2"
+    asyncio.run(follower.start())
+    detail = engine.describe()
+    assert (detail["version"], detail["live"]) == ("v2", "bad")
+    assert detail["failed"] == {"version": "bad", "reason": "bundle bad is damaged"}
+
+
+def test_a_registry_that_does_not_answer_is_waited_for_no_longer_than_told(maker):
+    engine, source = Engine(), FakeSource("v1")
+    bundle, hang = maker.loaded("v1"), threading.Event()
+    source.kept = "v1"
+    source.live = lambda: hang.wait(10) and "v1"
+    follower = Follower(
+        engine,
+        source,
+        lambda directory, *, verified="": bundle,
+        poll_seconds=0.01,
+        retry_seconds=1,
+        source_seconds=0.05,
+    )
+    asyncio.run(follower.start())
+    assert engine.describe()["source_error"] == "the registry did not answer within 0.05 seconds"
+    assert engine.version == "v1"
+    hang.set()
+    follower.close()
+
+
+def test_a_long_silence_of_the_registry_makes_what_is_served_stale(setting):
+    engine, source, _, bundles = setting
+    follower = Follower(
+        engine,
+        source,
+        lambda directory, *, verified="": bundles[directory.name],
+        poll_seconds=0.01,
+        retry_seconds=1,
+        stale_seconds=1.0,
+    )
+
+    async def script():
+        await follower.start()
+        source.error = OSError("away")
+        await follower.look()
+        assert "stale_since" not in engine.describe()
+        follower._answered_at -= 2.0
+        await follower.look()
+
+    asyncio.run(script())
+    assert engine.describe()["stale_since"]
+    follower.close()
+
+
+def test_what_else_is_to_be_looked_at_is_looked_at_even_when_the_channel_is_away(setting):
+    engine, source, _, bundles = setting
+    looks = []
+    follower = Follower(
+        engine,
+        source,
+        lambda directory, *, verified="": bundles[directory.name],
+        poll_seconds=0.01,
+        retry_seconds=1,
+        also=[lambda: looks.append(1)],
+    )
+
+    async def script():
+        await follower.start()
+        source.error = OSError("away")
+        await follower.look()
+
+    asyncio.run(script())
+    assert len(looks) == 2
+    follower.close()

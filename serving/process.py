@@ -1,0 +1,193 @@
+"""One server process: the app on its listener, and what follows the channel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from components.contracts.errors import LookalikeError
+from serving import log, tracing
+from serving.app import create_app
+from serving.bundle_loader import Loader
+from serving.engine import Engine
+from serving.follower import Follower, Source
+from serving.metrics import Metrics
+from serving.settings import Settings, default_cache
+from serving.sources import ChannelSource, DirectorySource
+from serving.withdrawals import Withdrawn
+
+# Loading a bundle is work for the interpreter, and the event loop wants it back at once: a thread
+# that wants the interpreter waits this long before the other one has to give it up.
+_SWITCH_SECONDS = 0.0005
+
+
+class ServerProcess:
+    """The listener, the app and what follows the channel."""
+
+    def __init__(
+        self, settings: Settings, listener: socket.socket, tell_ready: Callable[[str], None]
+    ) -> None:
+        """Puts the parts together; `run` serves.
+
+        Args:
+            settings: What to serve and how.
+            listener: A listening socket; other processes may accept from it too.
+            tell_ready: Called with the version once requests are answered.
+        """
+        self._settings = settings
+        self._listener = listener
+        self._tell_ready = tell_ready
+        self._started = time.perf_counter()
+        self._failure: BaseException | None = None
+        self._engine = Engine(keep_previous=settings.keep_previous)
+        self._counts = Metrics()
+        self._traces = tracing.from_environment()
+        source, withdrawn = self._source()
+        app = create_app(
+            self._engine,
+            settings,
+            self._lifespan,
+            counts=self._counts,
+            traces=self._traces,
+            withdrawn=withdrawn,
+        )
+        self._service = app.state.service
+        self._withdrawn = withdrawn
+        if withdrawn is not None:
+            withdrawn.telemetry = self._service.telemetry
+        self._follower = Follower(
+            self._engine,
+            source,
+            Loader(),
+            poll_seconds=settings.poll_seconds,
+            retry_seconds=settings.retry_seconds,
+            source_seconds=settings.source_seconds,
+            stale_seconds=settings.stale_seconds,
+            also=[withdrawn.look] if withdrawn else [],
+            telemetry=self._service.telemetry,
+        )
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                lifespan="on",
+                timeout_graceful_shutdown=settings.shutdown_seconds,
+            )
+        )
+
+    def run(self) -> int:
+        """Serves until it is told to stop.
+
+        Raises:
+            LookalikeError: The first bundle cannot be loaded.
+        """
+        log.configure()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        with _quiet_signals():
+            self._server.run(sockets=[self._listener])
+        if isinstance(self._failure, LookalikeError):
+            raise self._failure
+        if self._failure is not None:
+            raise LookalikeError(f"the bundle cannot be loaded: {self._failure!r}")
+        return 0
+
+    def stop(self) -> None:
+        """Stops serving after the open requests; may be called from any thread."""
+        self._server.should_exit = True
+
+    def _source(self) -> tuple[Source, Withdrawn | None]:
+        settings = self._settings
+        if settings.bundle is not None:
+            return DirectorySource(settings.bundle), None
+        assert settings.registry
+        assert settings.channel
+        source = ChannelSource(
+            settings.registry,
+            settings.channel,
+            settings.cache or default_cache(),
+            max_bytes=settings.cache_bytes,
+        )
+        withdrawn = Withdrawn(
+            source.registry.store,
+            settings.channel,
+            [self._engine],
+            copy=source.state / f"withdrawals-{settings.channel}.json",
+        )
+        withdrawn.start_from_copy()
+        return source, withdrawn
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._service.start()
+        task = asyncio.create_task(self._load_and_follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            self._follower.close()
+            if self._traces is not None:
+                self._traces.close()
+            app.state.console.close()
+            self._service.close()
+
+    async def _load_and_follow(self) -> None:
+        try:
+            await self._follower.start()
+            version = self._engine.version
+            log.event(
+                "ready",
+                url=f"http://{_bracketed(self._settings.host)}:{self._settings.port}/",
+                version=version,
+                channel=self._settings.channel,
+                seconds=round(time.perf_counter() - self._started, 2),
+            )
+            self._tell_ready(version)
+            if self._settings.bundle is None:
+                await self._follower.follow()
+        except Exception as error:
+            # `run` reports it in the main thread, once the server has stopped.
+            if not isinstance(error, LookalikeError):
+                log.logger.exception("the bundle cannot be loaded")
+            self._failure = error
+            self._server.should_exit = True
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def _quiet_signals() -> Iterator[None]:
+    """Lets a stop that was asked for end with 0: uvicorn raises the signal again when it is done.
+
+    Outside the main thread there is nothing to do: signals do not arrive there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous: dict[signal.Signals, Any] = {
+        number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
