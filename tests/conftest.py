@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ def make_bundle() -> Callable[..., Path]:
         created: str = "",
         content: str = "",
         encoder: str = "e" * 64,
+        lineage: Mapping[str, Any] | None = None,
     ) -> Path:
         root = directory / version
         write_json_lines(root / "items.jsonl", ({"item_id": item} for item in items))
@@ -50,7 +51,7 @@ def make_bundle() -> Callable[..., Path]:
                 encoder_digest=encoder,
                 taxonomy_digest="",
                 index={"backend": "brute_force"},
-                lineage={"run": "test"},
+                lineage={"run": "test", **(lineage or {})},
                 parameters={"train.epochs": 1},
                 metrics={"recall_at_10": 0.99},
                 files=list_files(root),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.files import read_json, sha256_file, write_json
+from components.contracts.files import read_json, sha256_bytes, sha256_file, write_json
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
@@ -40,7 +41,7 @@ class Manifest:
     Attributes:
         version: The bundle's name in the registry.
         created: ISO 8601 in UTC.
-        mode: `scratch`, `warm` or `reuse`.
+        mode: `scratch`, `warm` or `reuse`; `delta` for one made of another version.
         items: How many items are indexed.
         embedding_dim: Dimensions of a vector.
         encoder_digest: What `encoder/encoder.json` calls itself; the index was built with it.
@@ -139,6 +140,12 @@ def list_files(directory: Path) -> dict[str, FileEntry]:
             if relative != MANIFEST_FILE:
                 entries[relative] = FileEntry(path.stat().st_size, sha256_file(path))
     return dict(sorted(entries.items()))
+
+
+def content_digest(files: Mapping[str, FileEntry]) -> str:
+    """Returns one SHA-256 over the names and sums of a bundle's files; versions are named by it."""
+    lines = "".join(f"{path}\0{entry.sha256}\n" for path, entry in files.items())
+    return sha256_bytes(lines.encode())
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> str:

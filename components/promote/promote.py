@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from components.contracts.bundle import Manifest
 from components.contracts.errors import LookalikeError
+from components.promote import inheritance
 from components.registry import publish
 from components.registry.channel import ChannelState, Move, check_channel, check_text
 from components.registry.policy import Policy
@@ -113,7 +114,9 @@ def promote_candidate(  # noqa: PLR0911
     overridable = list(_overridable(opened, state, manifest, digest, stored))
     if fatal or (overridable and not force):
         return PromotionOutcome("refused", (*fatal, *overridable), version, state.live, dry_run)
+    told, inherited = inheritance.inherited(opened, manifest, stored, overridable)
     notes = tuple(f"overridden by force: {reason}" for reason in overridable)
+    notes += (told,) if told else ()
     if dry_run:
         return PromotionOutcome("promoted", notes, version, state.live, dry_run=True)
     try:
@@ -124,7 +127,7 @@ def promote_candidate(  # noqa: PLR0911
             kind="promote",
             who=who,
             why=why,
-            verdicts=[entry.key for entry in stored if entry.readable],
+            verdicts=[*(entry.key for entry in stored if entry.readable), *inherited],
             forced=bool(overridable),
         )
     except (ConflictError, RefusedError) as error:
@@ -170,7 +173,10 @@ def _overridable(
     policy = registry.policy(state.name)
     now = datetime.now(UTC)
     for gate in policy.needed_verdicts:
-        yield from _gate(gate, stored, digest, state, policy, now)
+        if gate == inheritance.GATE and not any(entry.verdict.gate == gate for entry in stored):
+            yield from _inherited(registry, state, manifest, digest, stored, policy, now)
+        else:
+            yield from _gate(gate, stored, digest, state, policy, now)
     age = _age_days(manifest.created, now)
     if age is None:
         yield f"the bundle's time {manifest.created!r} cannot be read or lies in the future"
@@ -235,6 +241,30 @@ def _gate(
         yield f"{gate}: the verdict's signature is wrong"
     elif policy.signed and entry.signature != "valid":
         yield f"{gate}: the policy wants signed verdicts; the signature is {entry.signature}"
+
+
+def _inherited(
+    registry: Registry,
+    state: ChannelState,
+    manifest: Manifest,
+    digest: str,
+    stored: list[Stored],
+    policy: Policy,
+    now: datetime,
+) -> Iterator[str]:
+    """Yields why a bundle that nobody judged may not live on its origin's human verdict."""
+    gate = inheritance.GATE
+    lineage, problem = inheritance.find_origin(registry, state, manifest, digest, stored, policy)
+    if lineage is None:
+        yield problem
+        return
+    # The origin's verdict compares with what was live before it; that is as it should be.
+    judged = replace(policy, same_incumbent=False)
+    verdicts = registry.stored_verdicts(lineage.origin)
+    yield from (
+        f"{reason} (inherited from {lineage.origin})"
+        for reason in _gate(gate, verdicts, lineage.origin_digest, state, judged, now)
+    )
 
 
 def _against_incumbent(

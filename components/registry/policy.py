@@ -27,6 +27,9 @@ class Policy:
             half-empty catalog must not go live. 0 demands nothing.
         max_churn: Items that only one of bundle and incumbent has, over items that either has,
             may reach this. 1 demands nothing.
+        max_inherited_change: Largest share of changed results with which a delta inherits the
+            human verdict of the whole build that it came from; 0 never lets it, and people must
+            judge the delta itself.
         writers: Who may write verdicts, by gate; a gate that is not named takes any writer.
         signed: Whether a verdict needs an HMAC made with the verdict key.
     """
@@ -38,6 +41,7 @@ class Policy:
     same_incumbent: bool = True
     min_size_ratio: float = 0.8
     max_churn: float = 0.5
+    max_inherited_change: float = 0.0
     writers: dict[str, tuple[str, ...]] | None = None
     signed: bool = False
 
@@ -53,6 +57,7 @@ class Policy:
             ("max_bundle_age_days", 0.0, math.inf),
             ("min_size_ratio", 0.0, 1.0),
             ("max_churn", 0.0, 1.0),
+            ("max_inherited_change", 0.0, 1.0),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
