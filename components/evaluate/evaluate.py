@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from components.contracts.bundle import MANIFEST_FILE, read_manifest, verify
+from components.contracts.delta import read_lineage
 from components.contracts.files import (
     fresh_directory,
     sha256_file,
@@ -22,6 +23,7 @@ from components.contracts.progress import Progress
 from components.contracts.verdict import Check, Verdict, combine
 from components.evaluate import answer_checks as answers
 from components.evaluate import checks as quality
+from components.evaluate import delta_checks
 from components.evaluate import server as infra
 from components.evaluate import vector_checks as vectors
 from components.evaluate.config import EvaluateConfig
@@ -49,6 +51,7 @@ def evaluate_candidate(
     config: EvaluateConfig,
     output: Path,
     report: Path,
+    origin: Path | None = None,
     server: str = "serving",
 ) -> Verdict:
     """Evaluates a candidate bundle and gives the offline gate's verdict.
@@ -64,6 +67,7 @@ def evaluate_candidate(
         config: Thresholds, samples and limits.
         output: Directory to write `metrics.json`, `results/*.jsonl` and, last, `verdict.json` to.
         report: HTML file to write the page for people to.
+        origin: Where the candidate is a delta, the whole build that it came from.
         server: The module, or .py file, of the server.
 
     Returns:
@@ -95,6 +99,9 @@ def evaluate_candidate(
         progress.advance(note="comparing")
         figures = measure(study)
         found = [_whole(bundle), *_checks(study, figures, config)]
+        if lineage := read_lineage(read_manifest(bundle)):
+            changes, figures["delta"] = delta_checks.checks(study, lineage, origin, config)
+            found += changes
         notes = [*study.notes, *_remarks(study, registry, config)]
         progress.advance(note="starting the server" if registry else "")
         if registry:
