@@ -30,6 +30,8 @@ def train(
     label_smoothing: float = 0.1,
     logit_scale: float = 12.0,
     workers: int = 2,
+    backend: str = "local",
+    backend_options: str = "",
     seed: int = 0,
 ) -> None:
     """Trains the encoder: a ResNet from scratch on the taxonomy, by several workers at once.
@@ -60,6 +62,10 @@ def train(
         label_smoothing: Probability spread over all classes, 0 to below 1.
         logit_scale: Factor on cosines before the softmax.
         workers: Training processes.
+        backend: Where they run: local (in this step), tfjob (Kubeflow's Training Operator) or
+            vertex (a CustomJob).
+        backend_options: What a remote backend needs, as JSON: staging, image and more, see
+            docs/training.md.
         seed: Seed of weights, order and augmentation.
     """
     from components.train.step import run
@@ -70,7 +76,8 @@ def train(
         depth=depth, width=width, input_size=input_size, embedding_dim=embedding_dim,
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
         warmup_epochs=warmup_epochs, weight_decay=weight_decay, label_smoothing=label_smoothing,
-        logit_scale=logit_scale, workers=workers, seed=seed,
+        logit_scale=logit_scale, workers=workers, backend=backend,
+        backend_options=backend_options, seed=seed,
     )  # fmt: skip
     for name, value in figures.items():
         metrics.log_metric(name, value)

@@ -1,269 +1,88 @@
-"""Starts the training processes of a group on this machine and watches over them."""
+"""Starts a training group where the backend says, and brings its result home."""
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import json
+import dataclasses
 import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import shutil
 from pathlib import Path
-from types import FrameType
 
-from components.contracts.errors import LookalikeError
-from components.train.config import TrainConfig
-from components.train.heartbeat import Watch
-from components.train.worker import TRY_AGAIN, WATCH_VARIABLE
+from components.contracts.files import sha256_tree
+from components.train.backend_config import BackendConfig
+from components.train.local_group import run_workers
+from components.train.remote_job import JobService, run_job
+from components.train.worker import Spec
 
-_LINES_KEPT = 30
-_POLL_SECONDS = 0.2
-_GRACE_SECONDS = 5.0
-# Kubernetes kills 30 s after SIGTERM: saving has to fit in between.
-_SAVE_SECONDS = 20.0
-_BLAME_SECONDS = 5.0
-# TensorFlow greets at start-up with lines that say nothing about the run.
-_NOISE = (
-    "oneDNN custom operations",
-    "cudart_stub",
-    "cuda_platform",
-    "cpu_feature_guard",
-    "TensorRT",
-)
+_SPEC_FILE = "spec.json"
 
 
-class WorkerError(LookalikeError):
-    """A training process ended before its work was done."""
+def run_group(spec: Spec, backend: BackendConfig, *, name: str) -> None:
+    """Trains what `spec` says; `spec.output` holds the result afterwards.
 
-
-class CancelledError(LookalikeError):
-    """The step was told to stop."""
-
-
-@dataclass
-class _Worker:
-    number: int
-    process: subprocess.Popen[str]
-    watch: int
-    lines: collections.deque[str] = field(
-        default_factory=lambda: collections.deque(maxlen=_LINES_KEPT)
-    )
-    reader: threading.Thread | None = None
-
-
-class _LostError(Exception):
-    """The group lost a worker; starting it again may help."""
-
-
-def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
-    """Runs a group of training processes on loopback until all have ended well.
-
-    Each worker's output goes to standard error with the worker's number in front. When one dies,
-    or the group makes no step for too long, the group is ended and started again, up to
-    `config.restarts` times; it goes on from its last checkpoint. When this process is told to
-    stop, the first worker saves and all end; when it dies, they end at once.
+    A remote group works in `backend.staging`: the examples are copied there once, checkpoints stay
+    there, so that a step that is tried again finds both, and the job.
 
     Args:
-        spec: The file that says what to train, see `components.train.worker.Spec`.
-        config: How many workers, restarts, and how long a stall may last.
-        heartbeats: Where the workers say that they are alive.
+        spec: What to train.
+        backend: Where.
+        name: What tells this training from others: a short digest.
 
     Raises:
-        WorkerError: A worker failed, for a reason that starting again does not mend, or too often;
-            the message holds its last lines.
+        InputError: The backend cannot be used as told.
+        WorkerError: The group failed.
         CancelledError: SIGTERM came.
     """
-    with _told_on_sigterm() as told:
-        for attempt in range(config.restarts + 1):
-            try:
-                _run_group(spec, config, heartbeats, told)
-                break
-            except _LostError as lost:
-                if attempt == config.restarts:
-                    raise WorkerError(
-                        f"train: {lost}\nThe group was started {attempt + 1} times. Run the step "
-                        "again: it goes on from the last checkpoint."
-                    ) from None
-                _say(f"{lost}; starting the group again ({attempt + 1} of {config.restarts})")
-
-
-def _run_group(spec: Path, config: TrainConfig, heartbeats: Path, told: threading.Event) -> None:
-    group: list[_Worker] = []
-    try:
-        with _free_ports(config.workers) as ports:
-            addresses = [f"127.0.0.1:{port}" for port in ports]
-        watch = Watch(heartbeats, config.workers, time.monotonic())
-        for number in range(config.workers):
-            group.append(_start(spec, number, addresses))
-        _wait(group, watch, config.stall_seconds, told)
-    finally:
-        _end(group)
-
-
-def _say(words: str) -> None:
-    print(f"train: {words}", file=sys.stderr, flush=True)
-
-
-def _start(spec: Path, number: int, addresses: Sequence[str]) -> _Worker:
-    read_end, write_end = os.pipe()
-    environment = dict(os.environ)
-    environment["TF_CONFIG"] = json.dumps(
-        {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": number}}
-    )
-    environment[WATCH_VARIABLE] = str(read_end)
-    environment["PYTHONUNBUFFERED"] = "1"
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Workers talk on loopback: a proxy must not come between, and no GPU is looked for.
-    environment["no_proxy"] = environment["NO_PROXY"] = "127.0.0.1,localhost"
-    environment["GRPC_VERBOSITY"] = environment.get("GRPC_VERBOSITY", "ERROR")
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "components.train.worker", "--spec", str(spec)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            pass_fds=[read_end],
-            # A Ctrl-C reaches this process alone, which then ends the group in order.
-            start_new_session=True,
-        )
-    except BaseException:
-        os.close(write_end)
-        raise
-    finally:
-        os.close(read_end)
-    worker = _Worker(number, process, write_end)
-    worker.reader = threading.Thread(target=_relay, args=(worker,), daemon=True)
-    worker.reader.start()
-    return worker
-
-
-def _relay(worker: _Worker) -> None:
-    """Passes a worker's lines on and remembers the last ones."""
-    stream = worker.process.stdout
-    assert stream is not None
-    for line in stream:
-        text = line.rstrip()
-        if not text or any(noise in text for noise in _NOISE):
-            continue
-        worker.lines.append(text)
-        print(f"[worker {worker.number}] {text}", file=sys.stderr, flush=True)
-
-
-def _wait(
-    group: Sequence[_Worker], watch: Watch, stall_seconds: float, told: threading.Event
-) -> None:
-    """Waits for all workers to end well.
-
-    Raises:
-        _LostError: A worker was killed or lost a peer, or the group makes no step.
-        WorkerError: A worker failed for a reason of its own.
-        CancelledError: This process was told to stop; the first worker has saved.
-    """
-    running = list(group)
-    while running:
-        if told.wait(_POLL_SECONDS):
-            raise CancelledError(_save_and_stop(group[0]))
-        for worker in list(running):
-            code = worker.process.poll()
-            if code is None:
-                continue
-            if code != 0:
-                raise _failure(group)
-            running.remove(worker)
-        if running and (words := watch.stalled(time.monotonic(), stall_seconds)):
-            raise _LostError(words)
-
-
-def _failure(group: Sequence[_Worker]) -> Exception:
-    """Returns what to raise for a group in which a worker ended badly.
-
-    A worker that only lost a peer says so by its exit code; who is to blame is found among the
-    others, who may take a moment to end.
-    """
-    deadline = time.monotonic() + _BLAME_SECONDS
-    while time.monotonic() < deadline:
-        ended = [(worker, worker.process.poll()) for worker in group]
-        for worker, code in ended:
-            if code is not None and code not in (0, TRY_AGAIN):
-                words = _obituary(worker, code)
-                return _LostError(words) if code < 0 else WorkerError(f"train: {words}")
-        time.sleep(_POLL_SECONDS)
-    worker, code = next((worker, code) for worker, code in ended if code)
-    return _LostError(_obituary(worker, code))
-
-
-def _obituary(worker: _Worker, code: int) -> str:
-    if worker.reader is not None:
-        worker.reader.join(timeout=_GRACE_SECONDS)
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    lines = "".join(f"\n  {line}" for line in worker.lines) or "\n  (it said nothing)"
-    return f"worker {worker.number} {how}; the other workers were ended. Its last lines:{lines}"
-
-
-def _save_and_stop(first: _Worker) -> str:
-    """Lets the first worker save, while the others still take part in its step."""
-    first.process.terminate()
-    try:
-        code = first.process.wait(timeout=_SAVE_SECONDS)
-    except subprocess.TimeoutExpired:
-        return (
-            f"train: told to stop (SIGTERM); the first worker did not save within "
-            f"{_SAVE_SECONDS:.0f} s, the checkpoint before stays"
-        )
-    saved = "the first worker saved first" if code == TRY_AGAIN else "there was nothing to save"
-    return f"train: told to stop (SIGTERM); {saved}. Run the step again to go on"
-
-
-def _end(group: Sequence[_Worker]) -> None:
-    """Ends whoever still runs and releases the pipes.
-
-    What is worth saving has been saved before: a worker alone cannot finish a step.
-    """
-    for worker in group:
-        if worker.process.poll() is None:
-            worker.process.kill()
-        worker.process.wait()
-        os.close(worker.watch)
-        if worker.reader is not None:
-            worker.reader.join(timeout=_GRACE_SECONDS)
-        if worker.process.stdout is not None:
-            worker.process.stdout.close()
-
-
-@contextlib.contextmanager
-def _free_ports(count: int) -> Iterator[list[int]]:
-    """Yields ports that were free together a moment ago."""
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            listener = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            listener.bind(("127.0.0.1", 0))
-            ports.append(int(listener.getsockname()[1]))
-        yield ports
-
-
-@contextlib.contextmanager
-def _told_on_sigterm() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM sets; main thread only."""
-    told = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield told
+    if backend.backend == "local":
+        file = spec.checkpoints / _SPEC_FILE
+        spec.write(file)
+        run_workers(file, config=spec.config, heartbeats=spec.heartbeats)
         return
+    job = f"lookalike-train-{backend.run_id or name}"
+    staged = _stage(spec, Path(backend.staging) / job)
+    file = staged.checkpoints / _SPEC_FILE
+    staged.write(file)
+    if not (staged.output / "history.json").is_file():
+        run_job(
+            _service(backend, file, spec),
+            job,
+            # Kubernetes and Vertex start lost workers again by themselves.
+            attempts=1 + min(1, spec.config.restarts),
+            poll_seconds=backend.poll_seconds,
+            deadline_seconds=backend.deadline_hours * 3600,
+        )
+    shutil.copytree(staged.output, spec.output, dirs_exist_ok=True)
 
-    def tell(_number: int, _frame: FrameType | None) -> None:
-        told.set()
 
-    previous = signal.signal(signal.SIGTERM, tell)
-    try:
-        yield told
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _service(backend: BackendConfig, file: Path, spec: Spec) -> JobService:
+    # Loaded here: a local group needs neither library.
+    if backend.backend == "tfjob":
+        from components.train.tfjob import TFJobs as Jobs  # noqa: PLC0415
+    else:
+        from components.train.vertex_job import VertexJobs as Jobs  # type: ignore[assignment]  # noqa: PLC0415
+    return Jobs(backend, spec=file, workers=spec.config.workers, restarts=spec.config.restarts)
+
+
+def _stage(spec: Spec, directory: Path) -> Spec:
+    """Copies what the workers read to where they can read it; whole or not at all."""
+    examples = directory / f"examples-{sha256_tree(spec.examples)[:16]}"
+    if not examples.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        partial = directory / f".{examples.name}.{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(spec.examples, partial)
+        try:
+            partial.rename(examples)
+        except OSError:
+            # Another try was faster; what it copied has the same content.
+            shutil.rmtree(partial)
+    initial = spec.initial_weights
+    if initial is not None:
+        shutil.copyfile(initial, directory / "initial_weights.npz")
+        initial = directory / "initial_weights.npz"
+    return dataclasses.replace(
+        spec,
+        examples=examples,
+        checkpoints=directory / "checkpoints",
+        output=directory / "result",
+        initial_weights=initial,
+    )

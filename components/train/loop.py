@@ -60,6 +60,7 @@ class Trainer:
         labels: LabelSpace,
         strategy: tf.distribute.Strategy,
         initial_weights: Path | None,
+        worker: int = 0,
         stop: threading.Event | None = None,
         heartbeat: Heartbeat | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class Trainer:
             labels: The classes.
             strategy: How the workers share their gradients.
             initial_weights: A `weights.npz` to start from, or None for random weights.
+            worker: Number of this worker; the first one writes checkpoints.
             stop: Asks the first worker to save and end after the step under way.
             heartbeat: Is told what the worker does.
 
@@ -86,10 +88,8 @@ class Trainer:
         self.statistics = Statistics.read(examples)
         self.plan = Plan.of(config, self.statistics.train)
         self._examples = examples
-        cluster = strategy.cluster_resolver
-        self._shard = cluster.task_id or 0 if cluster is not None else 0
         self._shards = strategy.num_replicas_in_sync
-        self.is_chief = self._shard == 0
+        self.is_chief = worker == 0
         self._parser = Parser(labels, self.statistics.stored_size)
         with strategy.scope():
             self.network = build_resnet(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from components.contracts.catalog import TAXONOMY_FILE
+from components.contracts.errors import InputError
 from components.registry.registry import Registry
+from components.train.backend_config import BackendConfig
 from components.train.config import TrainConfig
 from components.train.train import train_encoder
 
@@ -22,14 +25,20 @@ def run(
     encoder: str,
     checkpoints: str,
     report: str,
+    backend: str,
+    backend_options: str,
     **settings: Any,
 ) -> dict[str, float]:
     """Trains the encoder, or takes the live one over in mode reuse.
 
     Returns:
         The figures to show: loss and accuracies of the last epoch.
+
+    Raises:
+        InputError: A parameter cannot be used.
     """
     config = TrainConfig.from_mapping(settings)
+    place = backend_config(backend, backend_options)
     with tempfile.TemporaryDirectory() as scratch:
         live = None
         if mode != "scratch":
@@ -46,4 +55,26 @@ def run(
             encoder=Path(encoder),
             checkpoints=Path(checkpoints),
             report=Path(report),
+            backend=place,
         )
+
+
+def backend_config(backend: str, options: str) -> BackendConfig:
+    """Returns where to train.
+
+    Args:
+        backend: local, tfjob or vertex.
+        options: The other fields of `BackendConfig`, as a JSON object; may be empty.
+
+    Raises:
+        InputError: The options are not a JSON object, or cannot be used.
+    """
+    try:
+        values = json.loads(options or "{}")
+    except ValueError as error:
+        raise InputError(f"train.backend_options: expected a JSON object ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(
+            f"train.backend_options: expected a JSON object, received {type(values).__name__}"
+        )
+    return BackendConfig.from_mapping({**values, "backend": backend})

@@ -27,9 +27,10 @@ from components.contracts.files import (
     write_json,
 )
 from components.contracts.taxonomy import Taxonomy
+from components.train.backend_config import BackendConfig
 from components.train.config import TrainConfig
 from components.train.labels import LabelSpace
-from components.train.launcher import run_workers
+from components.train.launcher import run_group
 from components.train.model_card import model_card, to_markdown
 from components.train.report import training_report
 from components.train.worker import Spec
@@ -53,6 +54,7 @@ def train_encoder(
     encoder: Path,
     checkpoints: Path,
     report: Path,
+    backend: BackendConfig | None = None,
 ) -> dict[str, float]:
     """Trains an encoder, or takes over the incumbent's, and writes the encoder artifact.
 
@@ -70,6 +72,7 @@ def train_encoder(
         encoder: Directory to write.
         checkpoints: Directory of the checkpoints.
         report: HTML file to write.
+        backend: Where the group runs; None for processes on this machine.
 
     Returns:
         Figures to show: the last loss, right first guesses by level on augmented training images
@@ -92,8 +95,7 @@ def train_encoder(
         config=config,
         labels=labels,
     )
-    _guard_checkpoints(spec)
-    spec.write(checkpoints / "spec.json")
+    digest = _guard_checkpoints(spec)
     if not (spec.output / "history.json").is_file():
         if config.epochs == 0:
             # No step, no group: the initial weights are made right here.
@@ -101,7 +103,7 @@ def train_encoder(
 
             train(spec)
         else:
-            run_workers(checkpoints / "spec.json", config=config, heartbeats=spec.heartbeats)
+            run_group(spec, backend or BackendConfig(), name=digest[:12])
     history = read_json(spec.output / "history.json")
     card = _write_encoder(spec, tree, mode, transform_graph, history, encoder)
     write_atomically(report, training_report(card=card, history=history))
@@ -140,8 +142,12 @@ def _incumbent(mode: str, incumbent_encoder: Path | None) -> Path | None:
     return incumbent_encoder
 
 
-def _guard_checkpoints(spec: Spec) -> None:
-    """Lets a run go on only from checkpoints of the same data and parameters."""
+def _guard_checkpoints(spec: Spec) -> str:
+    """Lets a run go on only from checkpoints of the same data and parameters.
+
+    Returns:
+        SHA-256 over the data and the parameters.
+    """
     initial = spec.initial_weights
     # How a run is kept alive changes nothing in what it computes.
     config = {k: v for k, v in spec.config.to_mapping().items() if k not in _UPKEEP}
@@ -161,6 +167,7 @@ def _guard_checkpoints(spec: Spec) -> None:
             f"{spec.checkpoints}: expected checkpoints of this run, received those of a run with "
             "other examples, classes or parameters; give an empty directory"
         )
+    return digest
 
 
 def _write_encoder(

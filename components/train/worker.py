@@ -116,8 +116,7 @@ def train(spec: Spec) -> None:
     from components.train.weights import save_weights  # noqa: PLC0415
 
     group = json.loads(os.environ.get("TF_CONFIG", "{}"))
-    cluster = group.get("cluster", {}).get("worker", [])
-    number = int(group.get("task", {}).get("index", 0))
+    cluster, number = _place_in(group)
     strategy = _join(cluster, number)
     # After the group is joined: TensorFlow has put a handler of its own there by then.
     stop = _stop_on_sigterm() if group else None
@@ -127,6 +126,7 @@ def train(spec: Spec) -> None:
         config=spec.config,
         labels=spec.labels,
         strategy=strategy,
+        worker=number,
         initial_weights=spec.initial_weights,
         stop=stop,
         heartbeat=Heartbeat(spec.heartbeats, number),
@@ -136,6 +136,18 @@ def train(spec: Spec) -> None:
         save_weights(spec.output / "weights.npz", trainer.network, trainer.heads, spec.labels)
         # Written last: the launcher takes it as the sign that the weights are whole.
         write_json(spec.output / "history.json", history)
+
+
+def _place_in(group: dict[str, Any]) -> tuple[list[str], int]:
+    """Returns the addresses of a group's workers, and which one this is.
+
+    Vertex AI calls the first worker the chief and counts the others from 0 again.
+    """
+    addresses = group.get("cluster", {})
+    chief, workers = addresses.get("chief", []), addresses.get("worker", [])
+    task = group.get("task", {})
+    number = int(task.get("index", 0))
+    return [*chief, *workers], number + (len(chief) if task.get("type") == "worker" else 0)
 
 
 def _join(cluster: list[str], number: int) -> tf.distribute.Strategy:

@@ -21,7 +21,8 @@ from components.train.augment_config import Augmentation
 from components.train.checkpoints import Checkpoints
 from components.train.config import TrainConfig
 from components.train.data import Statistics
-from components.train.launcher import WorkerError, run_workers
+from components.train.group_errors import WorkerError
+from components.train.local_group import run_workers
 from components.train.loop import PreemptedError, Trainer
 from components.train.plan import Plan
 from components.train.train import read_labels, train_encoder
@@ -111,7 +112,7 @@ def test_running_again_repeats_no_training(
 ):
     directory, figures = trained
     before = _weights(directory)
-    monkeypatch.setattr("components.train.train.run_workers", None)
+    monkeypatch.setattr("components.train.train.run_group", None)
     again = run(directory, examples, transform_graph, taxonomy_file)
     assert again == figures
     for name, values in _weights(directory).items():
@@ -234,7 +235,7 @@ def launch(spec: Path) -> subprocess.Popen[str]:
     code = (
         "import sys; from pathlib import Path\n"
         "from components.contracts.errors import LookalikeError\n"
-        "from components.train.launcher import run_workers\n"
+        "from components.train.local_group import run_workers\n"
         "from components.train.worker import Spec\n"
         "spec = Spec.read(Path(sys.argv[1]))\n"
         "try:\n"
