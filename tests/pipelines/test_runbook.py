@@ -74,7 +74,7 @@ def test_every_command_of_the_runbook_works(
 ) -> None:
     asked: list[Path] = []
 
-    def validate(bundle: Path, command: list[str], config: object) -> tuple[list[Any], Any]:
+    def validate(bundle: Path, launch: object, config: object) -> tuple[list[Any], Any]:
         # Starting the real server on a real bundle is the end-to-end test's business.
         asked.append(bundle)
         return [], {}
