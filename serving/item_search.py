@@ -29,7 +29,11 @@ def find_items(items: ItemTable, words: str, *, limit: int, seconds: float = 0.5
     end = time.monotonic() + seconds
     # The longest word is the rarest one: the others are only looked for where it stands.
     longest = max(wanted, key=len)
-    needles = {longest.encode(), json.dumps(longest)[1:-1].encode()}
+    needles = {
+        written.encode().lower()
+        for word in (longest, longest.capitalize(), longest.upper())
+        for written in (word, json.dumps(word)[1:-1])
+    }
     reach = max(len(needle) for needle in needles)
     found: dict[int, None] = {}
     for start in range(0, items.size, _PIECE):

@@ -121,6 +121,10 @@ async def _from_form(request: Request, stream: AsyncGenerator[bytes, None]) -> b
             raise Problem(
                 400, "bad_multipart", f"expected multipart with a field {FIELD!r}: {error.message}"
             ) from None
+    # What else the page's form says: a filter, a comparison. The API looks at none of it.
+    request.state.fields = {
+        name: value for name, value in form.multi_items() if isinstance(value, str)
+    }
     try:
         photo = form.get(FIELD)
         if not isinstance(photo, UploadFile):

@@ -74,7 +74,7 @@ class IapVerifier:
         from google.auth import exceptions, jwt  # noqa: PLC0415
 
         try:
-            header: dict[str, Any] = jwt.decode_header(assertion)  # type: ignore[no-untyped-call]
+            header: dict[str, Any] = jwt.decode_header(assertion)
         except (ValueError, exceptions.GoogleAuthError):
             return ""
         # Whatever the assertion says of itself, ES256 it must be.
@@ -89,7 +89,7 @@ class IapVerifier:
                 raise KeysUnavailableError
             return ""
         try:
-            claims: Mapping[str, Any] = jwt.decode(  # type: ignore[no-untyped-call]
+            claims: Mapping[str, Any] = jwt.decode(
                 assertion, certs=dict(self._keys), audience=self._audience
             )
         except (ValueError, exceptions.GoogleAuthError):

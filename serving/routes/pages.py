@@ -2,63 +2,182 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from serving import views
 from serving.engine import LoadedBundle
+from serving.item_search import find_items
 from serving.problems import Problem
-from serving.query import Wanted
-from serving.service import Service
+from serving.query import Found, Wanted
+from serving.service import Call, Service
 
-_PAGE_RESULTS = 12
-_PAGE_PICKS = 18
+_RESULTS = 12
+_PICKS = 18
+_MATCHES = 24
+_LONGEST = 200
+Ask = Callable[[LoadedBundle, Wanted], Awaitable[Found | None]]
 
 
-def add(app: FastAPI, service: Service) -> None:
-    """Adds the page at `/`."""
+class SearchPage:
+    """Answers `/`."""
 
-    def show(bundle: LoadedBundle, status: int = 200, **parts: Any) -> Response:
+    def __init__(self, service: Service) -> None:
+        """Keeps what all pages share."""
+        self._service = service
+
+    async def get(self, request: Request) -> Response:
+        """The page for nothing, an item or words."""
+        bundle = self._service.bundle()
+        given = request.query_params
+        choice = self._choice(bundle, given.get("department", ""), given.get("compare", ""))
+        words = given.get("q", "").strip()[:_LONGEST]
+        item = given.get("item", "") or (words if bundle.items.position(words) is not None else "")
+        try:
+            call = self._service.call(request, "/")
+            if item:
+                return await self._item(bundle, item, choice, call)
+            if words:
+                return await self._words(bundle, words, choice)
+        except Problem as problem:
+            return self._refuse(bundle, problem, choice)
+        return self._show(bundle, choice=choice)
+
+    async def post(self, request: Request) -> Response:
+        """The page for a photo; a form without one is led to the page of its item or words."""
+        bundle = self._service.bundle()
+        request.state.fields = {}
+        try:
+            call = self._service.call(request, "/")
+            photo = await self._service.photo(request, call)
+        except Problem as problem:
+            fields = request.state.fields
+            choice = self._choice(bundle, fields.get("department", ""), fields.get("compare", ""))
+            if problem.reason in ("empty_image", "missing_image"):
+                name = "q" if fields.get("q", "").strip() else "item"
+                if value := fields.get(name, "").strip()[:_LONGEST]:
+                    link = views.item_link(value, choice).replace("?item=", f"?{name}=", 1)
+                    return RedirectResponse(link, status_code=303)
+            return self._refuse(bundle, problem, choice)
+        fields = request.state.fields
+        choice = self._choice(bundle, fields.get("department", ""), fields.get("compare", ""))
+
+        async def ask(other: LoadedBundle, wanted: Wanted) -> Found:
+            return await self._service.like_photo(other, photo, wanted, call)
+
+        try:
+            columns = await self._columns(bundle, choice, ask)
+            shown = await self._service.inline(photo.admitted)
+        except Problem as problem:
+            return self._refuse(bundle, problem, choice)
+        size = f"{photo.query.format}, {photo.query.width} × {photo.query.height}"
+        query = views.Tile("", "Your photo", size, shown)
+        return self._show(bundle, choice=choice, query=query, columns=columns)
+
+    async def _item(
+        self, bundle: LoadedBundle, item_id: str, choice: views.Choice, call: Call
+    ) -> Response:
+        position = self._service.position(bundle, item_id)
+
+        async def ask(other: LoadedBundle, wanted: Wanted) -> Found | None:
+            there = other.items.position(item_id)
+            if there is None:
+                return None
+            return await self._service.like_item(other, there, wanted, call)
+
+        columns = await self._columns(bundle, choice, ask)
+        query = self._service.tile(bundle, bundle.items[position])
+        return self._show(bundle, choice=choice, query=query, columns=columns)
+
+    async def _words(self, bundle: LoadedBundle, words: str, choice: views.Choice) -> Response:
+        positions = await asyncio.to_thread(find_items, bundle.items, words, limit=_MATCHES)
+        matches = [
+            self._service.tile(bundle, bundle.items[position])
+            for position in positions
+            if position not in bundle.withdrawn
+        ]
+        return self._show(bundle, choice=choice, matches=matches, words=words)
+
+    async def _columns(
+        self, bundle: LoadedBundle, choice: views.Choice, ask: Ask
+    ) -> list[views.Column]:
+        bundles = [bundle]
+        if choice.compare and (other := self._service.engine.kept(choice.compare)):
+            bundles.append(other)
+        columns = []
+        for one in bundles:
+            try:
+                wanted = self._service.wanted(one, k=_RESULTS, department=choice.department)
+            except Problem:
+                columns.append(views.Column(one.version, (), "It has no such department."))
+                continue
+            found = await ask(one, wanted)
+            if found is None:
+                columns.append(views.Column(one.version, (), "It does not have this item."))
+                continue
+            note = ""
+            if found.starved:
+                note = f"The filter leaves {len(found.positions)} of {_RESULTS} results."
+            columns.append(views.Column(one.version, self._service.tiles(one, found), note))
+        return columns
+
+    def _choice(self, bundle: LoadedBundle, department: str, compare: str) -> views.Choice:
+        departments = bundle.taxa.departments()
+        others = [
+            other.version
+            for other in self._others()
+            if other is not bundle and other.version != bundle.version
+        ]
+        return views.Choice(
+            departments,
+            department if department in dict(departments) else "",
+            others,
+            compare if compare in others else "",
+        )
+
+    def _others(self) -> list[LoadedBundle]:
+        engine = self._service.engine
+        return [bundle for bundle in (engine.previous,) if bundle is not None]
+
+    def _refuse(self, bundle: LoadedBundle, problem: Problem, choice: views.Choice) -> Response:
+        return self._show(
+            bundle, problem.status, problem.headers, choice=choice, error=problem.detail
+        )
+
+    def _show(
+        self,
+        bundle: LoadedBundle,
+        status: int = 200,
+        more: dict[str, str] | None = None,
+        **parts: Any,
+    ) -> Response:
         items = bundle.items
-        chosen = random.sample(items, min(_PAGE_PICKS, len(items)))
+        chosen = random.sample(range(len(items)), min(_PICKS, len(items)))
         page = views.render(
             version=bundle.version,
             items=len(items),
-            picks=[service.tile(bundle, item) for item in chosen],
+            picks=[
+                self._service.tile(bundle, items[position])
+                for position in chosen
+                if position not in bundle.withdrawn
+            ],
             **parts,
         )
         headers = {
+            **(more or {}),
             "Content-Security-Policy": views.CONTENT_SECURITY_POLICY,
             "X-Lookalike-Bundle": bundle.version,
         }
         return HTMLResponse(page, status_code=status, headers=headers)
 
-    @app.get("/", include_in_schema=False)
-    async def page(request: Request, item: str = "") -> Response:
-        bundle = service.bundle()
-        if not item:
-            return show(bundle)
-        try:
-            position = service.position(bundle, item)
-        except Problem as problem:
-            return show(bundle, problem.status, error=problem.detail)
-        wanted = Wanted(k=_PAGE_RESULTS)
-        found = await service.like_item(bundle, position, wanted, service.call(request, "/"))
-        query = service.tile(bundle, bundle.items[position])
-        return show(bundle, query=query, results=service.tiles(bundle, found))
 
-    @app.post("/", include_in_schema=False)
-    async def page_search(request: Request) -> Response:
-        bundle = service.bundle()
-        try:
-            call = service.call(request, "/")
-            photo = await service.photo(request, call)
-            found = await service.like_photo(bundle, photo, Wanted(k=_PAGE_RESULTS), call)
-        except Problem as problem:
-            return show(bundle, problem.status, error=problem.detail)
-        size = f"{photo.query.format}, {photo.query.width} × {photo.query.height}"
-        query = views.Tile("", "Your photo", size, await service.inline(photo.admitted))
-        return show(bundle, query=query, results=service.tiles(bundle, found))
+def add(app: FastAPI, service: Service) -> None:
+    """Adds the page at `/`."""
+    page = SearchPage(service)
+    app.add_route("/", page.get, methods=["GET"], include_in_schema=False)
+    app.add_route("/", page.post, methods=["POST"], include_in_schema=False)
