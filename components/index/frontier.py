@@ -83,7 +83,8 @@ def draw(
         side = "start" if x < _WIDTH - 120 else "end"
         parts.append(
             f'<text x="{x + (14 if side == "start" else -14):.1f}" y="{y + 22:.1f}" '
-            f'text-anchor="{side}" font-weight="600">chosen</text>'
+            f'text-anchor="{side}" font-weight="600" stroke="var(--bg)" stroke-width="4" '
+            'paint-order="stroke">chosen</text>'
         )
     legend = "".join(
         f'<span class="key"><svg width="16" height="16" viewBox="-8 -8 16 16">'
@@ -94,7 +95,7 @@ def draw(
     return (
         "<style>.key{display:inline-flex;align-items:center;gap:.3rem;margin-right:1rem}"
         ".frontier{overflow-x:auto}.frontier svg{min-width:34rem}.key svg{min-width:0}</style>"
-        f'<p class="legend">{legend}</p><div class="frontier" tabindex="0" role="group" '
+        f'<div class="legend">{legend}</div><div class="frontier" tabindex="0" role="group" '
         'aria-label="Recall against time">'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" fill="currentColor" '
         f'font-size="12"><title>Recall against time</title>{"".join(parts)}</svg></div>'

@@ -91,6 +91,7 @@ def built_as(parameters: IndexParameters) -> str:
         f"{parameters.leaves:,} partitions" if parameters.leaves else "quantised scan",
         *(["SOAR"] if parameters.soar else []),
         *(["bfloat16"] if parameters.bfloat16_reorder else []),
+        f"{parameters.dimensions_per_block} dimensions a code",
         f"threshold {parameters.anisotropic_threshold:g}",
     ]
     return ", ".join(parts)

@@ -18,9 +18,11 @@ _EXHAUSTIVE_BELOW = 100_000
 # takes several times as long as the partitions do.
 _WHOLE_SCAN_BELOW = 200_000
 ANISOTROPIC_THRESHOLDS = (0.1, 0.2, 0.3)
+# Past so many codes a point ScaNN leaves its fastest path.
+_MOST_BLOCKS = 256
 
 
-def starts(items: int, config: IndexConfig) -> list[IndexParameters]:
+def starts(items: int, dim: int, config: IndexConfig) -> list[IndexParameters]:
     """Returns what to begin with: the backends that can win at this size, the likeliest first.
 
     Exact search is not among them: it needs no building and is measured in any case.
@@ -32,7 +34,8 @@ def starts(items: int, config: IndexConfig) -> list[IndexParameters]:
     ):
         return []
     reorder = min(items, 10 * config.recall_at)
-    scan = IndexParameters(backend="ah", reorder=reorder)
+    per_block = max(2, math.ceil(dim / _MOST_BLOCKS))
+    scan = IndexParameters(backend="ah", reorder=reorder, dimensions_per_block=per_block)
     # 2000 leaves for a million points measured best among those tried (facts of the stack).
     leaves = max(1, min(items // 4, round(2 * math.sqrt(items))))
     tree = IndexParameters(
@@ -40,6 +43,7 @@ def starts(items: int, config: IndexConfig) -> list[IndexParameters]:
         leaves=leaves,
         leaves_to_search=max(1, leaves // 20),
         reorder=reorder,
+        dimensions_per_block=per_block,
         soar=True,
     )
     if config.backend == AUTO:
@@ -47,7 +51,7 @@ def starts(items: int, config: IndexConfig) -> list[IndexParameters]:
     return [scan] if config.backend == "ah" else [tree]
 
 
-def moves(backend: str) -> Iterator[tuple[str, tuple[object, ...]]]:
+def moves(parameters: IndexParameters) -> Iterator[tuple[str, tuple[object, ...]]]:
     """Yields the parameters to vary one after the other, the most promising first.
 
     Yields:
@@ -55,9 +59,10 @@ def moves(backend: str) -> Iterator[tuple[str, tuple[object, ...]]]:
         values for the others.
     """
     yield "bfloat16_reorder", (True, False)
-    if backend == "tree_ah":
+    if parameters.backend == "tree_ah":
         yield "leaves", (2.0, 0.5)
         yield "soar", (False, True)
+    yield "dimensions_per_block", (2 * parameters.dimensions_per_block,)
     yield "anisotropic_threshold", ANISOTROPIC_THRESHOLDS
 
 

@@ -126,8 +126,8 @@ class _Tuner:
 
     def search(self) -> None:
         """Looks for the best index; `points` holds all that was measured."""
-        items = len(self._vectors)
-        starts = space.starts(items, self._config)
+        items, dim = self._vectors.shape
+        starts = space.starts(items, dim, self._config)
         with Progress("tune", unit="indexes built") as self._progress:
             if self._config.backend in (AUTO, "brute_force"):
                 self._offer(self._exact())
@@ -146,7 +146,7 @@ class _Tuner:
     def _climb(self) -> None:
         """Varies one parameter of the best index after the other."""
         assert self._best is not None
-        for name, ways in space.moves(self._best.point.parameters.backend):
+        for name, ways in space.moves(self._best.point.parameters):
             for way in ways:
                 tried = improved = self._vary(name, way)
                 while name == "leaves" and improved:

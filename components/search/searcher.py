@@ -54,7 +54,7 @@ class IndexParameters:
         soar_lambda: Weight of orthogonality in choosing that second partition.
         overretrieve_factor: How many more candidates SOAR fetches to make up for doubles.
         bfloat16_reorder: Whether the exact scores use bfloat16 (half the memory).
-        training_sample: Most points that quantisation and partitions are trained on.
+        training_sample: Most points that partitions are trained on.
     """
 
     backend: Backend = "brute_force"
@@ -258,6 +258,11 @@ def check_queries(vectors: npt.NDArray[Any], *, dim: int, k: int) -> None:
             f"search: expected float32 [queries, {dim}], received {vectors.dtype} "
             f"{list(vectors.shape)}; were the queries embedded by another encoder?"
         )
+    if len(vectors) == 1:
+        # One query is the path of requests: the same test in a fifth of the time.
+        row = vectors[0]
+        if abs(float(row.dot(row)) - 1.0) <= _NORM_TOLERANCE:
+            return
     bad = np.flatnonzero(~unit_rows(vectors))
     if len(bad):
         raise InputError(

@@ -16,18 +16,25 @@ from components.search.searcher import IndexParameters
     ],
 )
 def test_what_is_tried_at_a_size(items, backends):
-    assert [one.backend for one in space.starts(items, IndexConfig())] == backends
+    assert [one.backend for one in space.starts(items, 64, IndexConfig())] == backends
 
 
 def test_a_chosen_backend_is_the_only_one():
     for backend, expected in (("ah", ["ah"]), ("tree_ah", ["tree_ah"]), ("brute_force", [])):
-        found = space.starts(500, IndexConfig(backend=backend))
+        found = space.starts(500, 64, IndexConfig(backend=backend))
         assert [one.backend for one in found] == expected
 
 
 def test_a_tree_over_a_million_begins_with_two_thousand_leaves():
-    [tree] = space.starts(1_000_000, IndexConfig())
+    [tree] = space.starts(1_000_000, 128, IndexConfig())
     assert (tree.leaves, tree.soar) == (2000, True)
+
+
+def test_long_vectors_begin_with_more_dimensions_a_code():
+    for dim, expected in ((64, 2), (512, 2), (784, 4), (2048, 8)):
+        [tree] = space.starts(1_000_000, dim, IndexConfig())
+        assert tree.dimensions_per_block == expected
+        assert dict(space.moves(tree))["dimensions_per_block"] == (2 * expected,)
 
 
 def test_partitions_stay_in_bounds():

@@ -1,9 +1,8 @@
-import itertools
-
 import numpy as np
 import pytest
 
 from components.contracts.catalog import Item
+from components.index import space
 from components.index import tune as tune_module
 from components.index.config import IndexConfig
 from components.index.measure import Point
@@ -68,12 +67,12 @@ def test_a_tree_is_tried_with_and_without_soar_and_with_other_partitions():
 
 def test_an_index_is_built_once():
     tuned = run(IndexConfig(brute_force_below=10, recall_target=0.9, **SMALL))
-    built = [
-        (one.backend, one.leaves, one.soar, one.bfloat16_reorder, one.anisotropic_threshold)
-        for one, _ in itertools.groupby(point.parameters for point in tuned.points)
-        if one.backend != "brute_force"
-    ]
-    assert len(set(built)) == tuned.builds
+    built = {
+        space.as_built(point.parameters)
+        for point in tuned.points
+        if point.parameters.backend != "brute_force"
+    }
+    assert len(built) == tuned.builds
 
 
 def test_the_time_budget_ends_the_search():

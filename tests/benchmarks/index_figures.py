@@ -1,0 +1,194 @@
+"""The index's figures that need no other system; see bench_index.py."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import resource
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from index_data import clustered
+
+from components.contracts.catalog import Item
+from components.index import space
+from components.index.config import IndexConfig
+from components.index.measure import Point, Questions
+from components.index.tune import tune
+from components.search import searcher as search
+from components.search.retrieval import BundleIndex
+from components.search.searcher import ExactSearcher, IndexParameters
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure beside its target.
+
+    Attributes:
+        name: What it is.
+        value: As measured; None when there is none.
+        target: What it has to reach; None for a figure that is only told.
+        at_most: Whether the target is the most it may be.
+    """
+
+    name: str
+    value: float | None
+    target: float | None = None
+    at_most: bool = False
+
+    @property
+    def missed(self) -> bool:
+        """Whether a target is not reached."""
+        if self.target is None:
+            return False
+        if self.value is None:
+            return True
+        return self.value > self.target if self.at_most else self.value < self.target
+
+    def line(self) -> str:
+        """Returns it as a line of the table."""
+        value = "-" if self.value is None else f"{self.value:.3g}"
+        target = ""
+        if self.target is not None:
+            target = f"{'<=' if self.at_most else '>='} {self.target:g}"
+        return f"{self.name:<66} {value:>6}   {target:<8} {'MISSED' if self.missed else ''}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {"name": self.name, "value": self.value, "target": self.target}
+
+
+def items_of(count: int) -> list[Item]:
+    """Returns items with a product each."""
+    return [Item(f"i{n}", "", "", "", f"p{n}") for n in range(count)]
+
+
+def tuner(items: int = 30_000, dim: int = 64) -> list[Figure]:
+    """Compares the tuner's choice with the best of an exhaustive grid, on small data.
+
+    The grid is every combination of what the tuner may vary, built once each, with every setting of
+    searching measured on the same number of queries. Both choices are timed again in turn on the
+    queries that neither has seen.
+    """
+    vectors, queries = clustered(items, dim, 4000)
+    config = IndexConfig(recall_target=0.98, brute_force_below=1000, tuning_queries=4000)
+    started = time.perf_counter()
+    tuned = tune(items_of(items), vectors, queries[:2000], config)
+    tuned_in = time.perf_counter() - started
+    exact = BundleIndex(items_of(items), vectors, ExactSearcher(vectors))
+    asked = Questions(exact, queries[:1000], k=10, timed=config.latency_queries)
+    started = time.perf_counter()
+    points: list[tuple[Point, Any]] = []
+    for parameters in grid(items):
+        built = search.build(vectors, parameters)
+        for leaves in space.leaf_counts(parameters):
+            for width in space.reorder_widths(items, 10):
+                one = built.tuned(reorder=width, leaves_to_search=leaves)
+                points.append((asked.measure(one), one))
+    grid_in = time.perf_counter() - started
+    good = [one for one in points if one[0].recall_lower >= config.recall_target]
+    rivals = [one for _, one in sorted(good, key=lambda one: one[0].cpu_ms)[:8]]
+    fresh = Questions(exact, queries[2000:], k=10, timed=2000)
+    # In turn, three times, so that a busy moment of the machine falls on all of them.
+    times = [[fresh.measure(one).cpu_ms for one in (tuned.searcher, *rivals)] for _ in range(3)]
+    ours, *theirs = np.min(times, axis=0)
+    print(
+        f"\ntuner: {len(tuned.points)} settings of {tuned.builds} indexes in {tuned_in:.0f} s, "
+        f"chose {tuned.searcher.parameters}\ngrid: {len(points)} settings in {grid_in:.0f} s, "
+        f"best {rivals[int(np.argmin(theirs))].parameters}",
+        flush=True,
+    )
+    return [
+        Figure(
+            "tuner: time of its choice, x the grid's best", ours / min(theirs), 1.1, at_most=True
+        ),
+        Figure("tuner: its own time, x the grid's", tuned_in / grid_in, 0.2, at_most=True),
+    ]
+
+
+def grid(items: int) -> list[IndexParameters]:
+    """Returns every combination of what an index can be built with."""
+    tree, scan = space.starts(items, 64, IndexConfig(brute_force_below=1000))
+    leaves = [round(tree.leaves * factor) for factor in (0.5, 1.0, 2.0, 4.0)]
+    thresholds, both = space.ANISOTROPIC_THRESHOLDS, (False, True)
+    return [
+        replace(
+            tree,
+            leaves=count,
+            leaves_to_search=1,
+            soar=soar,
+            bfloat16_reorder=small,
+            anisotropic_threshold=threshold,
+        )
+        for count, soar, small, threshold in itertools.product(leaves, both, both, thresholds)
+    ] + [
+        replace(scan, bfloat16_reorder=small, anisotropic_threshold=threshold)
+        for small, threshold in itertools.product(both, thresholds)
+    ]
+
+
+def promise(seeds: int, items: int = 3000, dim: int = 32) -> list[Figure]:
+    """Counts how often fresh queries keep the lower bound that the tuner promises."""
+    kept = 0
+    slack = []
+    for seed in range(seeds):
+        vectors, queries = clustered(items, dim, 4000, seed=seed)
+        config = IndexConfig(
+            backend="tree_ah",
+            recall_target=0.95,
+            tuning_queries=1000,
+            latency_queries=10,
+            tuning_seconds=0.0,
+            seed=seed,
+        )
+        tuned = tune(items_of(items), vectors, queries[:1000], config)
+        index = BundleIndex(items_of(items), vectors, ExactSearcher(vectors))
+        fresh = Questions(index, queries[1000:], k=10, timed=1).measure(tuned.searcher)
+        kept += fresh.recall >= tuned.held_out.recall_lower
+        slack.append(fresh.recall - tuned.held_out.recall_lower)
+    print(
+        f"\npromise: kept by {kept} of {seeds} seeds; fresh recall lies {np.mean(slack):.4f} above "
+        f"it on average, {min(slack):.4f} at worst",
+        flush=True,
+    )
+    return [Figure("promise: seeds of 100 whose bound holds", 100 * kept / seeds, 90.0)]
+
+
+def load(items: int, work: Path, dim: int = 128) -> list[Figure]:
+    """Compares loading an index from a warm disk with reading its files."""
+    bundle = work / "load"
+    vectors, queries = clustered(items, dim, 10)
+    leaves = max(1, round(2 * math.sqrt(items)))
+    parameters = IndexParameters(
+        backend="tree_ah", leaves=leaves, leaves_to_search=max(1, leaves // 50), soar=True
+    )
+    search.save(search.build(vectors, parameters), vectors, bundle)
+    del vectors
+    files = [path for path in bundle.rglob("*") if path.is_file()]
+    ratios = []
+    for _ in range(4):  # The first warms the disk's cache, and is left out.
+        started = time.perf_counter()
+        for path in files:
+            path.read_bytes()
+        reading = time.perf_counter() - started
+        started = time.perf_counter()
+        search.load(bundle).search(queries, 10)
+        loading = time.perf_counter() - started
+        ratios.append(loading / reading)
+        print(f"\nload: {loading:.2f} s, reading the files: {reading:.2f} s", flush=True)
+    return [
+        Figure("load: time, x reading the files", float(np.median(ratios[1:])), 2.0, at_most=True)
+    ]
+
+
+def shards(items: int, work: Path, dim: int = 64) -> list[Figure]:
+    """Measures the peak memory of building a catalog in shards."""
+    raise NotImplementedError
+
+
+def peak_memory_gb() -> float:
+    """Returns the most memory that this process has held, in units of 1e9 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
