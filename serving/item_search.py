@@ -17,6 +17,8 @@ _PIECE = 1 << 20
 def find_items(items: ItemTable, words: str, *, limit: int, seconds: float = 0.5) -> list[int]:
     """Returns the positions of items that have every word in their id, product or title.
 
+    Of several images of one product, the first that is found stands for all.
+
     Args:
         items: The items.
         words: What was typed; upper and lower case are alike.
@@ -35,21 +37,22 @@ def find_items(items: ItemTable, words: str, *, limit: int, seconds: float = 0.5
         for written in (word, json.dumps(word)[1:-1])
     }
     reach = max(len(needle) for needle in needles)
-    found: dict[int, None] = {}
+    found: dict[int, int] = {}
     for start in range(0, items.size, _PIECE):
         piece = items.text(start, start + _PIECE + reach).lower()
         for needle in needles:
             place = piece.find(needle)
             while place >= 0 and time.monotonic() < end:
                 position = items.line_at(start + place)
-                if position not in found and _has(items, position, wanted):
-                    found[position] = None
+                product = int(items.products[position])
+                if product not in found and _has(items, position, wanted):
+                    found[product] = position
                     if len(found) >= limit:
-                        return sorted(found)
+                        return sorted(found.values())
                 place = piece.find(needle, _end_of_line(piece, place))
         if time.monotonic() > end:
             break
-    return sorted(found)
+    return sorted(found.values())
 
 
 def _end_of_line(piece: bytes, place: int) -> int:

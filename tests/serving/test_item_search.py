@@ -53,3 +53,11 @@ def test_an_item_across_two_pieces_is_found_once(items, monkeypatch):
 
 def test_it_ends_in_time(items):
     assert find_items(items, "table", limit=10, seconds=-1.0) == []
+
+
+def test_a_product_is_found_once(tmp_path):
+    write_items(
+        tmp_path / "views.jsonl",
+        [Item(f"view-{n}", "a.png", "0" * 64, "leaf", "one", "Oak table") for n in range(3)],
+    )
+    assert find_items(ItemTable(tmp_path / "views.jsonl"), "table", limit=10) == [0]
