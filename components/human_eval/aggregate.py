@@ -13,6 +13,7 @@ from components.contracts.files import sha256_bytes
 from components.human_eval.agreement import krippendorff_alpha
 from components.human_eval.config import GateConfig
 from components.human_eval.dawid_skene import UNKNOWN, fit
+from components.human_eval.history import History, combine, is_earlier
 from components.human_eval.plan import CANDIDATE, Pair, Plan
 from components.human_eval.raters import (
     CANT_TELL,
@@ -21,7 +22,7 @@ from components.human_eval.raters import (
     judge_raters,
     youden_lower_bound,
 )
-from components.human_eval.ratings import Rating
+from components.human_eval.ratings import SIMULATED_PREFIX, Rating
 
 Ints = npt.NDArray[np.int64]
 _FOLDS = 5
@@ -38,12 +39,14 @@ class Labels:
             the incumbent.
         raters: What is known of every rater.
         counted: Live labels that count, by rater.
-        gold_positives: Positive golds with enough counted ratings.
+        gold_positives: Positive golds with enough counted ratings, earlier campaigns' included.
+            Crops of the query itself are not among them: they are too easy to measure by.
         gold_negatives: Negative golds with enough counted ratings.
-        youden: Youden's J of the aggregated label on golds; None without golds.
+        youden: Youden's J of the aggregated label on these golds; None without golds.
         youden_bound: Its lower bound.
         alpha: Krippendorff's ordinal alpha of the counted live labels; None where undefined.
         simulated: Whether a simulated rater's label counts.
+        cached: Completed live tasks that took no rating in this campaign.
     """
 
     scores: Mapping[str, float]
@@ -57,6 +60,7 @@ class Labels:
     youden_bound: float | None
     alpha: float | None
     simulated: bool
+    cached: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class Screening:
         grades: int [counted ratings]: 0 to 3, or `CANT_TELL`.
         graded: int [pairs]: counted grades.
         unsure: int [pairs]: counted "can't tell".
-        needed: int [pairs]: counted ratings still needed; 0 for golds.
+        needed: int [pairs]: counted ratings still needed; 0 for golds and earlier pairs.
+        fitted: bool [counted ratings]: whether the raters' matrices are fitted on it.
+        own: bool [counted ratings]: whether it came in during this campaign.
     """
 
     pairs: tuple[Pair, ...]
@@ -84,17 +90,45 @@ class Screening:
     graded: Ints
     unsure: Ints
     needed: Ints
+    fitted: npt.NDArray[np.bool_]
+    own: npt.NDArray[np.bool_]
 
     def still_needed(self) -> dict[str, int]:
         """Returns the ratings still needed, for each live task that is not complete."""
         return {self.pairs[i].task_id: int(self.needed[i]) for i in np.flatnonzero(self.needed)}
 
 
-def screen(plan: Plan, ratings: Sequence[Rating], config: GateConfig) -> Screening:
-    """Judges the raters and counts what is complete."""
-    pairs = tuple(sorted(plan.pairs, key=lambda pair: pair.task_id))
+def screen(
+    plan: Plan,
+    ratings: Sequence[Rating],
+    config: GateConfig,
+    history: History | None = None,
+    extra: Mapping[str, int] | None = None,
+) -> Screening:
+    """Judges the raters and counts what is complete.
+
+    Args:
+        plan: The sampling plan.
+        ratings: Valid ratings of its tasks, at most one a rater and task, in any order.
+        config: The policy.
+        history: Earlier judgements that the campaign is bound to.
+        extra: Ratings wanted beyond the policy's, by task: disputed pairs.
+    """
+    evidence = combine(plan.pairs, ratings, history or History())
+    pairs = tuple(sorted(evidence.pairs, key=lambda pair: pair.task_id))
     number = {pair.task_id: index for index, pair in enumerate(pairs)}
-    ordered = sorted(ratings, key=lambda rating: (rating.task_id, rating.rater_id))
+    rows = sorted(
+        zip(
+            evidence.ratings,
+            evidence.fitted,
+            (index < len(ratings) for index in range(len(evidence.ratings))),
+            strict=True,
+        ),
+        key=lambda row: (row[0].task_id, row[0].rater_id),
+    )
+    ordered = [row[0] for row in rows]
+    fitted = np.array([row[1] for row in rows], dtype=bool)
+    own = np.array([row[2] for row in rows], dtype=bool)
     rater_ids = tuple(sorted({rating.rater_id for rating in ordered}))
     rater_number = {rater_id: index for index, rater_id in enumerate(rater_ids)}
     tasks = np.array([number[rating.task_id] for rating in ordered], dtype=np.int64)
@@ -110,35 +144,50 @@ def screen(plan: Plan, ratings: Sequence[Rating], config: GateConfig) -> Screeni
     )  # fmt: skip
     staying = np.array([report.standing == "counted" for report in reports], dtype=bool)
     keep = staying[raters] if len(raters) else np.zeros(0, dtype=bool)
-    tasks, raters, grades = tasks[keep], raters[keep], grades[keep]
+    tasks, raters, grades, fitted, own = (
+        column[keep] for column in (tasks, raters, grades, fitted, own)
+    )
     graded = np.bincount(tasks[grades != CANT_TELL], minlength=len(pairs))
     unsure = np.bincount(tasks[grades == CANT_TELL], minlength=len(pairs))
     wanted = config.ratings_per_pair + np.where(unsure > 0, config.cant_tell_extra, 0)
-    live = _gold_grades(pairs) == UNKNOWN
-    needed = np.where(live, np.maximum(wanted - graded - unsure, 0), 0)
-    return Screening(pairs, rater_ids, reports, tasks, raters, grades, graded, unsure, needed)
+    if extra:
+        wanted = wanted + np.array([extra.get(pair.task_id, 0) for pair in pairs], dtype=np.int64)
+    needed = np.where(_judged(pairs), np.maximum(wanted - graded - unsure, 0), 0)
+    return Screening(
+        pairs, rater_ids, reports, tasks, raters, grades, graded, unsure, needed, fitted, own
+    )
 
 
 def _gold_grades(pairs: Sequence[Pair]) -> Ints:
     return np.array([UNKNOWN if p.gold is None else p.gold for p in pairs], dtype=np.int64)
 
 
-def aggregate(plan: Plan, ratings: Sequence[Rating], config: GateConfig) -> Labels:
+def _judged(pairs: Sequence[Pair]) -> npt.NDArray[np.bool_]:
+    """Returns which pairs are judged now: no golds, nothing that only the history holds."""
+    return np.array([p.gold is None and not is_earlier(p.task_id) for p in pairs], dtype=bool)
+
+
+def aggregate(
+    plan: Plan,
+    ratings: Sequence[Rating],
+    config: GateConfig,
+    history: History | None = None,
+    extra: Mapping[str, int] | None = None,
+) -> Labels:
     """Judges the raters, then the pairs; everything is worked out anew from all ratings.
 
-    Args:
-        plan: The sampling plan.
-        ratings: Valid ratings of its tasks, at most one a rater and task, in any order.
-        config: The policy.
+    Args: as of `screen`.
     """
-    screening = screen(plan, ratings, config)
+    screening = screen(plan, ratings, config, history, extra)
     pairs, grades, tasks = screening.pairs, screening.grades, screening.tasks
     golds = _gold_grades(pairs)
-    live = golds == UNKNOWN
+    live = _judged(pairs)
     # Of five ratings, three that cannot tell: the pair cannot be told.
     hopeless = (screening.needed == 0) & (screening.unsure > screening.graded)
     done = live & (screening.needed == 0)
-    table = _Table(pairs, tasks, screening.raters, grades, golds, screening.graded)
+    table = _Table(
+        pairs, tasks, screening.raters, grades, golds, screening.graded, screening.fitted
+    )
     posterior = table.fit(np.zeros(len(pairs), dtype=bool), np.ones(len(tasks), dtype=bool))
     similar = np.clip(posterior[:, SIMILAR:].sum(axis=1), 0.0, 1.0)
     on_candidate = np.array([pair.side == CANDIDATE for pair in pairs], dtype=bool)
@@ -146,6 +195,7 @@ def aggregate(plan: Plan, ratings: Sequence[Rating], config: GateConfig) -> Labe
     positives, negatives, index, bound = _gold_quality(table, screening.rater_ids, config)
     counted = Counter(screening.raters[live[tasks]].tolist())
     use = live[tasks] & (grades != CANT_TELL)
+    fresh = np.bincount(tasks[screening.own], minlength=len(pairs)) > 0
     return Labels(
         scores={pairs[i].task_id: float(similar[i]) for i in np.flatnonzero(done)},
         needed=screening.still_needed(),
@@ -157,7 +207,9 @@ def aggregate(plan: Plan, ratings: Sequence[Rating], config: GateConfig) -> Labe
         youden=index,
         youden_bound=bound,
         alpha=krippendorff_alpha(tasks[use], grades[use], level="ordinal", categories=4),
-        simulated=any(rating.simulated for rating in ratings),
+        simulated=any(rating.simulated for rating in ratings)
+        or any(rater_id.startswith(SIMULATED_PREFIX) for rater_id in screening.rater_ids),
+        cached=frozenset(pairs[i].task_id for i in np.flatnonzero(done & ~fresh)),
     )
 
 
@@ -171,18 +223,22 @@ class _Table:
     grades: Ints
     golds: Ints
     graded: Ints
+    fitted: npt.NDArray[np.bool_]
 
     def fit(
         self, unclamped: npt.NDArray[np.bool_], use: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.float64]:
         """Returns the posterior [tasks, 4], with the given golds treated as unknown."""
+        # Yesterday's results had another share of similar ones: they must not lend their prior.
         names = [
-            "gold" if pair.gold is not None else f"{pair.stratum}\0{pair.side}"
+            "gold"
+            if pair.gold is not None
+            else f"{is_earlier(pair.task_id)}\0{pair.stratum}\0{pair.side}"
             for pair in self.pairs
         ]
         groups = {name: index for index, name in enumerate(sorted(set(names)))}
         # A pair with one rating would only teach the model what that rater already thinks.
-        use = use & (self.grades != CANT_TELL) & (self.graded[self.tasks] >= 2)
+        use = use & (self.grades != CANT_TELL) & (self.graded[self.tasks] >= 2) & self.fitted
         return fit(
             self.tasks[use],
             self.raters[use],
@@ -202,7 +258,7 @@ def _gold_quality(
     matrices fitted without it. More ratings, or its own answer, would flatter the label.
     """
     rows: dict[int, list[int]] = {}
-    for row in np.flatnonzero(table.golds[table.tasks] != UNKNOWN):
+    for row in np.flatnonzero((table.golds[table.tasks] != UNKNOWN) & table.fitted):
         rows.setdefault(int(table.tasks[row]), []).append(int(row))
     ticket = {task: sha256_bytes(table.pairs[task].task_id.encode()) for task in rows}
     chosen: dict[int, list[int]] = {}
@@ -210,7 +266,8 @@ def _gold_quality(
         mine.sort(
             key=lambda r: sha256_bytes(f"{ticket[task]}{rater_ids[int(table.raters[r])]}".encode())
         )
-        if len(mine) >= config.ratings_per_pair:
+        easy = table.pairs[task].source == "crop"
+        if len(mine) >= config.ratings_per_pair and not easy:
             chosen[task] = mine[: config.ratings_per_pair]
     hits = rejections = positives = negatives = 0
     for fold in range(_FOLDS):

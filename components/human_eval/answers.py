@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,3 +98,42 @@ def _first_of_each_product(records: Iterable[dict[str, str]], most: int) -> tupl
         )
         seen.setdefault(result.product_id or result.item_id, result)
     return tuple(seen.values())[:most]
+
+
+def encode_answers(answers: Iterable[Answer]) -> bytes:
+    """Returns answers as JSON lines without the images' places: for later comparisons.
+
+    A campaign keeps its candidate's answers, as the candidate may become the anchor of later ones.
+    """
+    lines = [
+        json.dumps(
+            {
+                "query_id": answer.query_id,
+                "content_hash": answer.content_hash,
+                "results": [result.item_id for result in answer.results],
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+        for answer in sorted(answers, key=lambda answer: answer.query_id)
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def decode_answers(data: bytes, *, source: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Reads what `encode_answers` wrote.
+
+    Returns:
+        By query id: the content hash of the query's image, and the result item ids, best first.
+
+    Raises:
+        InputError: A line is no answer.
+    """
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            value = json.loads(line)
+            found[value["query_id"]] = (value["content_hash"], tuple(map(str, value["results"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{source}, line {number}: not an answer ({error})") from None
+    return found

@@ -1,51 +1,118 @@
-"""A campaign's directory: whole or absent, bound to what it judges, resumed by the same candidate.
+"""A campaign in the registry's object store: whole or absent, bound to what it judges.
 
 ```
-current.json                 the campaign that is running
-<campaign>/campaign.json     what it is bound to, its policy, the digest of the plan
-<campaign>/plan.json         private: order, sides, golds
-<campaign>/tasks.jsonl       what raters see
-<campaign>/images/           copies, so that the campaign outlives the shop's images
-<campaign>/assignments.csv   seat,position,task_id: work laid out for people
-<campaign>/label_studio.json the same tasks for Label Studio
-<campaign>/ratings.csv       what came back: task_id,rater_id,grade,seconds
-<campaign>/state.json        running, decided or superseded
+campaigns/<channel>/current.json               the campaign that runs (registry.campaigns)
+campaigns/<channel>/<id>/campaign.json         what it is bound to, its policy; written last
+campaigns/<channel>/<id>/plan.json             private: order, sides, golds
+campaigns/<channel>/<id>/tasks.jsonl           what raters see
+campaigns/<channel>/<id>/history.jsonl         earlier judgements that count for it
+campaigns/<channel>/<id>/answers.jsonl         what the candidate answered
+campaigns/<channel>/<id>/images/...            copies, so that it outlives the shop's images
+campaigns/<channel>/<id>/assignments.csv       seat,position,task_id: work laid out for people
+campaigns/<channel>/<id>/label_studio.json     the same tasks for Label Studio
+campaigns/<channel>/<id>/ratings/...           what came back (rating_log), and the owner's actions/
+campaigns/<channel>/<id>/state.json            running, decided, superseded or expired
+campaigns/<channel>/<id>/outcome.json          how it ended, written once
+campaigns/<channel>/judgements/<guideline>/    what raters said, for later campaigns
 ```
+
+Every object but the two states is written if absent, under an id that names the binding and the
+plan. A draft killed half-way leaves objects without a `campaign.json`: nobody sees them.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.files import (
-    fresh_directory,
-    read_json,
-    sha256_bytes,
-    sha256_file,
-    write_atomically,
-    write_json,
-    write_json_lines,
-)
-from components.contracts.images import local_path
-from components.human_eval.assignments import live_work, qualification
+from components.contracts.files import sha256_bytes
 from components.human_eval.config import GateConfig
+from components.human_eval.history import History
 from components.human_eval.pairs import Binding
 from components.human_eval.plan import Plan
+from components.registry import campaigns
+from components.registry.campaigns import CampaignState, campaign_prefix
+from components.registry.object_store import ObjectNotFoundError, ObjectStore
 
+SCHEMA = 2
+CAMPAIGN_FILE = "campaign.json"
 PLAN_FILE = "plan.json"
 TASKS_FILE = "tasks.jsonl"
-RATINGS_FILE = "ratings.csv"
-_CAMPAIGN_FILE = "campaign.json"
-_STATE_FILE = "state.json"
-_CURRENT_FILE = "current.json"
-DrawPlan = Callable[[], tuple[Plan, dict[str, str]]]
+HISTORY_FILE = "history.jsonl"
+ANSWERS_FILE = "answers.jsonl"
+OUTCOME_FILE = "outcome.json"
+# What campaign.json names the SHA-256 of.
+SEALED = (PLAN_FILE, TASKS_FILE, HISTORY_FILE, ANSWERS_FILE)
+
+
+class NoCampaignError(LookalikeError):
+    """There is no such campaign."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `campaign.json` says.
+
+    Attributes:
+        created: When it was published: nothing that was rated before counts.
+        binding: What is judged against what.
+        raters: `web` or `simulated`: who may rate.
+        policy: Every setting by name.
+        policy_digest: What the decision hangs on, as `GateConfig.digest` gives it.
+        sealed: SHA-256 by file name.
+    """
+
+    created: datetime
+    binding: Binding
+    raters: str
+    policy: Mapping[str, Any]
+    policy_digest: str
+    sealed: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Returns the object's content."""
+        value = {
+            "schema": SCHEMA,
+            "created": self.created.isoformat(),
+            **asdict(self.binding),
+            "raters": self.raters,
+            "policy": dict(self.policy),
+            "policy_digest": self.policy_digest,
+            "sealed": dict(self.sealed),
+        }
+        return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, source: str) -> Record:
+        """Reads the object's content.
+
+        Raises:
+            InputError: It is no campaign, or one of another schema.
+        """
+        try:
+            value = json.loads(data)
+            if value["schema"] != SCHEMA:
+                raise InputError(
+                    f"{source}: expected schema {SCHEMA}, received {value['schema']!r}; another "
+                    "version of lookalike wrote this campaign"
+                )
+            created = datetime.fromisoformat(value["created"])
+            if created.utcoffset() is None:
+                raise InputError(f"{source}: created: expected a time with its zone")
+            return cls(
+                created,
+                Binding(*(value[name] for name in Binding.__dataclass_fields__)),
+                value["raters"],
+                value["policy"],
+                value["policy_digest"],
+                {name: str(value["sealed"][name]) for name in SEALED},
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{source}: not a campaign ({error!r})") from None
 
 
 @dataclass(frozen=True)
@@ -53,198 +120,189 @@ class Campaign:
     """An open campaign.
 
     Attributes:
-        directory: Where it lies.
+        store: The registry's store.
+        channel: The channel.
+        id: Its name.
+        record: What it is bound to.
         plan: Its plan.
-        created: When the plan was written.
+        config: The policy that was recorded with it.
+        history: Earlier judgements that count for it.
+        state: Where it stands.
         problems: Why it must not pass, such as a plan that was changed; one sentence each.
-        superseded_by: The version of the newer candidate; empty when there is none.
-        refused: Campaigns of this channel that did not pass in the last 30 days.
     """
 
-    directory: Path
+    store: ObjectStore
+    channel: str
+    id: str
+    record: Record
     plan: Plan
-    created: datetime
-    problems: tuple[str, ...]
-    superseded_by: str
-    refused: int
+    config: GateConfig
+    history: History
+    state: CampaignState
+    problems: tuple[str, ...] = ()
 
     @property
-    def ratings(self) -> Path:
-        """Where the ratings are."""
-        return self.directory / RATINGS_FILE
+    def prefix(self) -> str:
+        """What its keys begin with."""
+        return campaign_prefix(self.channel, self.id)
+
+    @property
+    def created(self) -> datetime:
+        """When it was published."""
+        return self.record.created
+
+    @property
+    def uri(self) -> str:
+        """Where it lies, for people."""
+        return f"{self.store.uri.rstrip('/')}/{self.prefix}"
+
+    @property
+    def alpha(self) -> float:
+        """The error of passing in force: the policy's, or that divided among attempts."""
+        share = 1 + self.plan.refused if self.config.divide_alpha else 1
+        return self.config.alpha / share
+
+    def picture(self, path: str) -> bytes:
+        """Returns the bytes of one of its images.
+
+        Raises:
+            ObjectNotFoundError: There is none.
+        """
+        return self.store.read(self.prefix + path)[0]
 
 
-def campaign_id(binding: Binding, guideline: str) -> str:
-    """Returns the name of the campaign about exactly this."""
+def binding_id(binding: Binding, guideline: str) -> str:
+    """Returns what the ids of all campaigns about exactly this begin with."""
     text = f"{binding.manifest_digest}:{binding.incumbent_digest}:{guideline}"
-    return sha256_bytes(text.encode())[:16]
+    return sha256_bytes(text.encode())[:12]
 
 
-def open_campaign(
-    root: Path, binding: Binding, config: GateConfig, draw: DrawPlan, *, now: datetime
-) -> Campaign:
-    """Resumes the campaign about this candidate and incumbent, or draws and writes a new one.
+def campaign_id(binding: Binding, guideline: str, plan_sha256: str) -> str:
+    """Returns the id of a campaign: it names the binding and the plan."""
+    return f"{binding_id(binding, guideline)}-{plan_sha256[:8]}"
 
-    One campaign runs in a channel: opening another supersedes it, and says so in its state.
+
+def campaign_ids(store: ObjectStore, channel: str) -> list[str]:
+    """Returns the ids of the channel's published campaigns, in the order of their names."""
+    prefix = campaign_prefix(channel)
+    return [
+        info.key.removeprefix(prefix).partition("/")[0]
+        for info in store.list(prefix, name=CAMPAIGN_FILE)
+    ]
+
+
+def read_record(store: ObjectStore, channel: str, campaign: str) -> Record:
+    """Reads what a campaign is bound to.
+
+    Raises:
+        NoCampaignError: There is no such campaign.
+        InputError: Its record cannot be read.
+    """
+    key = f"{campaign_prefix(channel, campaign)}{CAMPAIGN_FILE}"
+    try:
+        return Record.from_bytes(store.read(key)[0], source=key)
+    except ObjectNotFoundError:
+        raise NoCampaignError(
+            f"channel {channel}: there is no campaign {campaign!r}; "
+            "`lookalike eval status --all` lists them"
+        ) from None
+
+
+def open_campaign(store: ObjectStore, channel: str, campaign: str) -> Campaign:
+    """Opens a campaign and checks that its files are those that were recorded.
+
+    Raises:
+        NoCampaignError: There is no such campaign.
+        InputError: A file of it cannot be read at all.
+    """
+    record = read_record(store, channel, campaign)
+    prefix = campaign_prefix(channel, campaign)
+    problems: list[str] = []
+    found: dict[str, bytes] = {}
+    for name in (PLAN_FILE, TASKS_FILE, HISTORY_FILE):
+        try:
+            found[name] = store.read(prefix + name)[0]
+        except ObjectNotFoundError:
+            raise InputError(f"{prefix}{name}: the campaign's file is missing") from None
+        if sha256_bytes(found[name]) != record.sealed[name]:
+            what = {
+                PLAN_FILE: "the sampling plan was",
+                TASKS_FILE: "what raters see was",
+                HISTORY_FILE: "the earlier judgements were",
+            }[name]
+            problems.append(f"{what} changed after being recorded: {name} has another SHA-256")
+    try:
+        value = json.loads(found[PLAN_FILE])
+    except ValueError as error:
+        raise InputError(f"{prefix}{PLAN_FILE}: not a sampling plan ({error})") from None
+    plan = Plan.from_json(value, source=f"{prefix}{PLAN_FILE}")
+    config = GateConfig.from_json(dict(record.policy))
+    if not config.digest == record.policy_digest == plan.policy_digest:
+        problems.append("the policy is not the one that was recorded with the plan")
+    bound = Binding(plan.version, plan.manifest_digest, plan.incumbent, plan.incumbent_digest)
+    if bound != record.binding:
+        problems.append("the plan is about another candidate or incumbent than the campaign")
+    history = History.decode(
+        found[HISTORY_FILE],
+        source=f"{prefix}{HISTORY_FILE}",
+        fitted_since=History.since(record.created, config.history_days),
+    )
+    return Campaign(
+        store,
+        channel,
+        campaign,
+        record,
+        plan,
+        config,
+        history,
+        campaigns.read_state(store, channel, campaign),
+        tuple(problems),
+    )
+
+
+def matching(store: ObjectStore, channel: str, binding: Binding, guideline: str) -> list[str]:
+    """Returns the campaigns about exactly this candidate and incumbent, the oldest first."""
+    start = binding_id(binding, guideline)
+    ids = [name for name in campaign_ids(store, channel) if name.startswith(f"{start}-")]
+    return sorted(ids, key=lambda name: (read_record(store, channel, name).created, name))
+
+
+def campaign_of(store: ObjectStore, channel: str, version: str = "") -> str:
+    """Returns the campaign about a version: the running one, else the youngest.
 
     Args:
-        root: The channel's campaigns.
-        binding: What is judged against what.
-        config: The policy.
-        draw: Draws the plan and says which images to copy; called for a new campaign alone.
-        now: The time, with its zone.
+        store: The registry's store.
+        channel: The channel.
+        version: The candidate; empty for whichever campaign is the channel's current one.
+
+    Raises:
+        NoCampaignError: There is none.
     """
-    directory = _decided_before_promotion(root, binding) or root / campaign_id(
-        binding, config.guideline
-    )
-    if (directory / _CAMPAIGN_FILE).exists() and not (directory / RATINGS_FILE).exists():
-        record = read_json(directory / _CAMPAIGN_FILE)
-        if record["policy_digest"] != config.digest:
-            # Nobody has rated yet, so nothing was chosen in the light of the ratings.
-            shutil.rmtree(directory)
-    if not (directory / _CAMPAIGN_FILE).exists():
-        _create(directory, config, draw, now)
-    if _state(directory)["state"] != "superseded":
-        _supersede_others(root, directory, binding)
-    return _read(root, directory, config, now)
+    current, _ = campaigns.read_current(store, channel)
+    if current.campaign and version in ("", current.version):
+        return current.campaign
+    if not version:
+        raise NoCampaignError(f"channel {channel}: no campaign was ever published")
+    records = ((name, read_record(store, channel, name)) for name in campaign_ids(store, channel))
+    ids = _youngest_first((n, r) for n, r in records if r.binding.version == version)
+    if not ids:
+        raise NoCampaignError(f"channel {channel}: no campaign is about {version!r}")
+    return ids[0]
 
 
-def _create(directory: Path, config: GateConfig, draw: DrawPlan, now: datetime) -> None:
-    plan, images = draw()
-    building = fresh_directory(directory.with_name(f".{directory.name}.building"))
-    (building / "images").mkdir()
-    for name, uri in sorted(images.items()):
-        try:
-            data = local_path(uri).read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{uri}: the image cannot be copied into the campaign ({error.strerror})"
-            ) from None
-        if not sha256_bytes(data).startswith(Path(name).stem):
-            raise InputError(
-                f"{uri}: the image is not the one that was indexed (its SHA-256 differs); run the "
-                "pipeline again on the changed catalog"
-            )
-        (building / name).write_bytes(data)
-    write_json(building / PLAN_FILE, plan.to_json())
-    write_json_lines(building / TASKS_FILE, plan.rater_view())
-    _lay_out_work(building, plan, config)
-    write_json(
-        building / _CAMPAIGN_FILE,
-        {
-            "schema": 1,
-            "created": now.isoformat(),
-            "plan_digest": sha256_file(building / PLAN_FILE),
-            "policy_digest": config.digest,
-            "policy": config.to_json(),
-        },
-    )
-    if directory.exists():
-        shutil.rmtree(directory)
-    building.replace(directory)
-
-
-def _lay_out_work(directory: Path, plan: Plan, config: GateConfig) -> None:
-    """Writes the work for people: who rates what in which order, and the Label Studio import."""
-    seats = [f"seat-{number:02d}" for number in range(1, config.seats + 1)]
-    first = qualification(plan, seats, config)
-    everything = {pair.task_id: config.ratings_per_pair for pair in plan.live}
-    seen = {seat: set(tasks) for seat, tasks in first.items()}
-    then = live_work(plan, everything, seats, seen, config)
-    lines = ["seat,position,task_id"]
-    for seat in seats:
-        for position, task in enumerate([*first[seat], *then[seat]], start=1):
-            lines.append(f"{seat},{position},{task}")
-    write_atomically(directory / "assignments.csv", "\n".join(lines) + "\n")
-    tasks = [{"data": record} for record in plan.rater_view()]
-    write_atomically(directory / "label_studio.json", json.dumps(tasks, indent=1) + "\n")
-
-
-def _read(root: Path, directory: Path, config: GateConfig, now: datetime) -> Campaign:
-    record = read_json(directory / _CAMPAIGN_FILE)
-    plan_path = directory / PLAN_FILE
-    plan = Plan.from_json(read_json(plan_path), source=str(plan_path))
-    problems = []
-    if sha256_file(plan_path) != record["plan_digest"]:
-        problems.append("the sampling plan was changed after it was recorded")
-    if record["policy_digest"] != config.digest:
-        changed = sorted(
-            key
-            for key, value in config.to_json().items()
-            if record["policy"].get(key) != value and key not in ("policy", "seats", "panel")
-        )
-        problems.append(
-            f"the policy was changed after the first rating ({', '.join(changed) or 'settings'}): "
-            "thresholds are chosen before the ratings are seen"
-        )
-    state = _state(directory)
-    return Campaign(
-        directory,
-        plan,
-        datetime.fromisoformat(record["created"]),
-        tuple(problems),
-        str(state.get("superseded_by", "")),
-        _refused(root, directory, now),
-    )
-
-
-def _state(directory: Path) -> Mapping[str, Any]:
-    path = directory / _STATE_FILE
-    if not path.exists():
-        return {"state": "running"}
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise LookalikeError(f"{path}: expected the campaign's state, received something else")
-    return value
-
-
-def _campaigns(root: Path) -> list[Path]:
-    return sorted(path.parent for path in root.glob(f"[!.]*/{_CAMPAIGN_FILE}"))
-
-
-def _decided_before_promotion(root: Path, binding: Binding) -> Path | None:
-    """Returns the decided campaign of a candidate that has meanwhile become the incumbent itself.
+def passed_as_candidate(store: ObjectStore, channel: str, manifest_digest: str) -> str:
+    """Returns the campaign that a version passed before it went live; empty when there is none.
 
     Running the pipeline again after a promotion must give the verdict that led to it.
     """
-    if binding.manifest_digest != binding.incumbent_digest:
-        return None
-    for directory in _campaigns(root):
-        plan = read_json(directory / PLAN_FILE)
-        if (
-            plan.get("manifest_digest") == binding.manifest_digest
-            and _state(directory).get("status") == "pass"
-        ):
-            return directory
-    return None
+    records = ((name, read_record(store, channel, name)) for name in campaign_ids(store, channel))
+    mine = ((n, r) for n, r in records if r.binding.manifest_digest == manifest_digest)
+    for name in _youngest_first(mine):
+        if campaigns.read_state(store, channel, name).status == "pass":
+            return name
+    return ""
 
 
-def _supersede_others(root: Path, directory: Path, binding: Binding) -> None:
-    for other in _campaigns(root):
-        if other != directory and _state(other)["state"] == "running":
-            write_json(
-                other / _STATE_FILE,
-                {**_state(other), "state": "superseded", "superseded_by": binding.version},
-            )
-    write_json(root / _CURRENT_FILE, {"campaign": directory.name, **asdict(binding)})
-
-
-def _refused(root: Path, directory: Path, now: datetime) -> int:
-    count = 0
-    for other in _campaigns(root):
-        state = _state(other)
-        if other == directory or state.get("status") not in ("fail", "expired"):
-            continue
-        count += now - datetime.fromisoformat(state["judged"]) <= timedelta(days=30)
-    return count
-
-
-def record_outcome(campaign: Campaign, status: str, *, now: datetime) -> None:
-    """Writes what a look gave; a campaign with a decision runs no longer."""
-    state = "running" if status == "undecided" else "decided"
-    if campaign.superseded_by:
-        return
-    write_json(
-        campaign.directory / _STATE_FILE,
-        {"state": state, "status": status, "judged": now.isoformat()},
-    )
+def _youngest_first(records: Iterable[tuple[str, Record]]) -> list[str]:
+    ordered = sorted(records, key=lambda entry: (entry[1].created, entry[0]), reverse=True)
+    return [name for name, _ in ordered]

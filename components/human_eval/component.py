@@ -24,6 +24,7 @@ def human_eval(
     tau: float = 0.8,
     floor: float = 0.7,
     after_failed_evaluation: str = "skip",
+    wait_minutes: float = 0.0,
     seed: int = 20211,
 ) -> str:
     """Lets people judge the candidate's answers and decides with stated error guarantees.
@@ -50,6 +51,8 @@ def human_eval(
         floor: The same for every guarded department, 0 to 1.
         after_failed_evaluation: skip spends no rater's time on a candidate that failed evaluate;
             ask judges it all the same.
+        wait_minutes: How long to wait for raters before the run ends undecided, in minutes; running
+            again, or the release pipeline, goes on where the raters stand.
         seed: Seed of the recorded order and of simulated raters.
     """
     from components.human_eval.step import run
@@ -57,5 +60,5 @@ def human_eval(
     return run(
         checked.path, evaluation.path, registry, channel, version, digest, incumbent, offline,
         raters, judgement.path, verdict.path, report.path, policy=policy, tau=tau, floor=floor,
-        after_failed_evaluation=after_failed_evaluation, seed=seed,
+        after_failed_evaluation=after_failed_evaluation, wait_minutes=wait_minutes, seed=seed,
     )  # fmt: skip

@@ -15,12 +15,14 @@ from components.contracts.files import sha256_bytes
 _SHARES = (
     "alpha", "tau", "floor", "measurement_allowance", "margin", "guarded_traffic_share",
     "hidden_gold_share", "gold_youden", "peer_youden", "least_youden", "most_youden",
-    "most_banned", "most_rater_share", "most_cant_tell", "high_churn",
+    "most_banned", "most_rater_share", "most_cant_tell", "high_churn", "margin_retrained",
+    "anchor_margin", "rotate", "rerate",
 )  # fmt: skip
 _COUNTS = (
     "results", "slots", "look_every", "first_look_queries", "cap_queries", "cap_department",
     "cap_non_inferiority", "cap_high_churn", "guarded_most", "ratings_per_pair", "least_raters",
-    "qualification_golds", "least_golds_a_side", "gold_pool", "seats",
+    "qualification_golds", "least_golds_a_side", "gold_pool", "seats", "anchor_days",
+    "history_days", "gold_days", "refused_days",
 )  # fmt: skip
 # Presentation and simulation may change during a campaign without touching what it decides.
 _NOT_POLICY = ("seats", "panel", "policy")
@@ -36,10 +38,17 @@ class GateConfig:
         tau: The mean score that a candidate must exceed, in [0, 1].
         floor: The mean score that every guarded department must exceed, in [0, 1].
         measurement_allowance: Added to tau and floor, because ratings measure with an error.
+        divide_alpha: Whether alpha is divided by one more than the campaigns that the channel
+            refused in the last `refused_days`: who judges a borderline system again and again
+            passes it sooner or later.
+        refused_days: Days for which refused campaigns are counted.
         margin: How much worse than the incumbent a candidate may be, in score.
+        margin_retrained: The same when the encoder was trained from scratch.
         non_inferiority: Whether an incumbent is compared with at all.
-        anchor_required: Whether a pass against an incumbent also needs the best of 28 days as an
-            anchor; without one, quality may drift down a margin a day.
+        anchor_required: Whether a pass against an incumbent also needs the best of `anchor_days`
+            as an anchor; without one, quality may drift down a margin a day.
+        anchor_margin: How much worse than the anchor a candidate may be, in score.
+        anchor_days: How far back the best version is looked for, in days.
         query_kind: `shopper` photos, catalog `item` images, or `any`: which queries are judged.
         results: Results of a query that count, from the top, one image a product.
         sampling: `traffic`: queries drawn by traffic with replacement, `slots` random results of
@@ -58,6 +67,11 @@ class GateConfig:
             by traffic.
         guarded_most: Most guarded departments; the rest is pooled and guarded as one.
         deadline_hours: Hours after which a campaign expires.
+        history_days: Judgements of earlier campaigns count for so many days: the raters' matrices
+            are fitted on them, and pairs that they cover are not rated again.
+        gold_days: A rater's answers to golds count for so many days.
+        rotate: Share of the panel of queries that a new campaign draws afresh.
+        rerate: Share of the pairs with earlier judgements that are rated again all the same.
         ratings_per_pair: Valid ratings a pair needs.
         cant_tell_extra: Further ratings where someone cannot tell.
         most_cant_tell: Largest share of pairs that nobody can tell.
@@ -83,9 +97,14 @@ class GateConfig:
     tau: float = 0.80
     floor: float = 0.70
     measurement_allowance: float = 0.01
+    divide_alpha: bool = False
+    refused_days: int = 30
     margin: float = 0.02
+    margin_retrained: float = 0.03
     non_inferiority: bool = True
     anchor_required: bool = True
+    anchor_margin: float = 0.03
+    anchor_days: int = 28
     query_kind: str = "any"
     results: int = 5
     sampling: str = "traffic"
@@ -102,6 +121,10 @@ class GateConfig:
     guarded_products: int = 0
     guarded_most: int = 12
     deadline_hours: float = 72.0
+    history_days: int = 14
+    gold_days: int = 90
+    rotate: float = 0.10
+    rerate: float = 0.05
     ratings_per_pair: int = 3
     cant_tell_extra: int = 2
     most_cant_tell: float = 0.05
@@ -135,7 +158,10 @@ class GateConfig:
         for name in ("tau", "floor"):
             raised = getattr(self, name) + self.measurement_allowance
             self._require(name, 0.0 < raised < 1.0, "to lie in (0, 1), the allowance added")
-        self._require("margin", self.margin > 0.0, "a number in (0, 1]")
+        for name in ("margin", "margin_retrained", "anchor_margin"):
+            self._require(name, getattr(self, name) > 0.0, "a number in (0, 1]")
+        self._require("history_days", self.history_days <= 14, "at most 14: raters change")
+        self._require("anchor_days", self.anchor_days >= 28, "at least 28")
         self._require("sampling", self.sampling in ("traffic", "census"), "'traffic' or 'census'")
         self._require(
             "query_kind",
@@ -203,6 +229,8 @@ class GateConfig:
             "first_look_pairs": 500,
             # 334 queries cannot show a difference of .02; .10 is what they can show.
             "margin": 0.10,
+            "margin_retrained": 0.10,
+            "anchor_margin": 0.15,
             "anchor_required": False,
         }
         return cls(**{**settings, **overrides})

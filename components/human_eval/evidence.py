@@ -9,7 +9,7 @@ from components.contracts.verdict import Check, Status
 from components.human_eval.aggregate import Labels
 from components.human_eval.config import GateConfig
 from components.human_eval.decision import Component, Look
-from components.human_eval.plan import POOLED, WHOLE, Draw, Plan
+from components.human_eval.plan import POOLED, WHOLE, Comparison, Draw, Plan
 from components.human_eval.raters import SIMILAR
 from components.human_eval.sampling import guarded_departments
 
@@ -17,6 +17,8 @@ from components.human_eval.sampling import guarded_departments
 _MOST_GOLD_SAVVY = 0.25
 # Raters who all know the golds agree with each other: somebody must have called pairs dissimilar.
 _LEAST_COMPARED = 0.5
+# An anchor that has seen too few of today's queries says nothing about the others.
+_LEAST_COVERAGE = 0.5
 
 
 def completed_prefix(draws: Sequence[Draw], scores: Mapping[str, float]) -> tuple[float, ...]:
@@ -49,7 +51,7 @@ def streams(plan: Plan, guarded: Sequence[str]) -> dict[str, list[Draw]]:
 
 
 def components(plan: Plan, labels: Labels, config: GateConfig) -> list[Component]:
-    """Returns everything that must be shown: the whole, the departments, non-inferiority."""
+    """Returns all that must be shown: the whole, the departments, incumbent and anchor."""
     # The plan's own policy recorded its choice; another policy (production's) makes its own.
     guarded = (
         plan.guarded
@@ -74,36 +76,94 @@ def components(plan: Plan, labels: Labels, config: GateConfig) -> list[Component
             )
         )
     if plan.incumbent and config.non_inferiority:
-        found.append(_non_inferiority(plan, labels, config))
+        own = config.digest == plan.policy_digest
+        found.append(
+            _not_worse(
+                "non_inferiority",
+                "the incumbent",
+                plan.comparisons,
+                labels,
+                config,
+                churn=plan.churn,
+                margin=plan.margin if own else config.margin,
+            )
+        )
+    if plan.incumbent and config.anchor_required:
+        found.append(_anchor(plan, labels, config))
     return found
 
 
-def _non_inferiority(plan: Plan, labels: Labels, config: GateConfig) -> Component:
-    """Returns "the mean score is at most the margin below the incumbent's".
+def _anchor(plan: Plan, labels: Labels, config: GateConfig) -> Component:
+    """Returns "the mean score is at most the margin below that of the best of 28 days"."""
+    name, days, anchor = "anchor", config.anchor_days, plan.anchor
+
+    def held(reason: str) -> Component:
+        scale = 2 * config.anchor_margin
+        return Component(name, "all", (), 0.5, 0, held=reason, scale=scale, offset=-scale)
+
+    def blocked(reason: str) -> Component:
+        return Component(name, "all", (), 0.5, 0, blocked=reason)
+
+    if anchor is None:
+        return blocked("no anchor is recorded; against yesterday alone quality drifts down unseen")
+    if not anchor.version or anchor.manifest_digest == plan.incumbent_digest:
+        which = (
+            f"the incumbent is the best version of the last {days} days"
+            if anchor.version
+            else f"no other version passed in the last {days} days"
+        )
+        # What is not worse than the incumbent by the smaller margin is not so by the larger.
+        if config.non_inferiority and plan.margin <= config.anchor_margin:
+            return held(f"anchor: {which}, and the comparison with it is the stricter one")
+        return blocked(f"{which}, and the candidate is not compared with it")
+    if anchor.coverage < _LEAST_COVERAGE:
+        return blocked(
+            f"{anchor.version} is the best version of the last {days} days, but it has answered "
+            f"only {anchor.coverage:.0%} of today's queries by traffic"
+        )
+    return _not_worse(
+        name,
+        f"{anchor.version}, the best of {days} days",
+        anchor.comparisons,
+        labels,
+        config,
+        churn=anchor.churn,
+        margin=anchor.margin,
+    )
+
+
+def _not_worse(
+    name: str,
+    whom: str,
+    comparisons: Sequence[Comparison],
+    labels: Labels,
+    config: GateConfig,
+    *,
+    churn: float | None,
+    margin: float,
+) -> Component:
+    """Returns "the mean score is at most the margin below another system's".
 
     With churn chi (share of changed slots) the mean difference over all slots is chi E[d], d the
     difference of a changed slot; so the claim is E[d] > -delta / chi. Rater noise shrinks d by
     Youden's J, which would make passing easier: J delta stands in place of delta.
     """
-    name = "non_inferiority"
-    if plan.churn is None:
-        blocked = "the incumbent's answers to the same queries are missing"
+    if churn is None:
+        blocked = f"the answers of {whom} to the same queries are missing"
         return Component(name, "all", (), 0.5, 0, blocked=blocked)
-    if plan.churn <= config.margin:
+    if churn <= margin:
         held = (
-            f"non inferiority: {plan.churn:.1%} of the result slots changed, at most the margin of "
-            f"{config.margin:.1%}: holds without a rating"
+            f"{name.replace('_', ' ')}: {churn:.1%} of the result slots changed against {whom}, at "
+            f"most the margin of {margin:.1%}: holds without a rating"
         )
-        return Component(
-            name, "all", (), 0.5, 0, held=held, scale=2 * config.margin, offset=-2 * config.margin
-        )
+        return Component(name, "all", (), 0.5, 0, held=held, scale=2 * margin, offset=-2 * margin)
     quality = min(labels.youden_bound or 0.0, config.most_youden)
     if quality < config.least_youden:
         blocked = "how far the labels can be trusted is not known yet"
         return Component(name, "all", (), 0.5, 0, blocked=blocked)
     differences: list[float] = []
-    for comparison in plan.comparisons:
-        added = labels.scores.get(comparison.added)
+    for comparison in comparisons:
+        added = labels.scores.get(comparison.added) if comparison.added else 0.0
         removed = labels.scores.get(comparison.removed)
         if added is None or removed is None:
             break
@@ -112,11 +172,11 @@ def _non_inferiority(plan: Plan, labels: Labels, config: GateConfig) -> Componen
         name,
         "all",
         tuple(differences),
-        (1.0 - quality * config.margin / plan.churn) / 2.0,
-        len(plan.comparisons),
-        scale=2.0 * plan.churn,
-        offset=-plan.churn,
-        blocked="" if plan.comparisons else "the plan has no comparisons for this margin",
+        (1.0 - quality * margin / churn) / 2.0,
+        len(comparisons),
+        scale=2.0 * churn,
+        offset=-churn,
+        blocked="" if comparisons else "the plan has no comparisons for this margin",
     )
 
 
@@ -175,7 +235,7 @@ def quality_checks(plan: Plan, labels: Labels, config: GateConfig) -> list[Check
          f"the pool holds {positives} positive and {negatives} negative golds"),
         ("golds_rated", side >= least, over, float(side), f">= {least}",
          f"{labels.gold_positives} positive and {labels.gold_negatives} negative golds have "
-         f"{config.ratings_per_pair} counted ratings"),
+         f"{config.ratings_per_pair} counted ratings (crops of the query do not count)"),
         ("label_quality", quality >= config.least_youden, over, labels.youden_bound,
          f">= {config.least_youden:g}",
          "no gold has been answered yet" if labels.youden is None else
@@ -198,17 +258,6 @@ def quality_checks(plan: Plan, labels: Labels, config: GateConfig) -> list[Check
         ("cant_tell", unsure <= config.most_cant_tell, over, unsure,
          f"<= {config.most_cant_tell:g}", f"pairs that nobody could tell: {len(labels.cant_tell)}"),
     ]  # fmt: skip
-    if config.anchor_required and plan.incumbent:
-        rules.append(
-            (
-                "anchor",
-                False,
-                False,
-                None,
-                "the best of 28 days",
-                "no anchor is recorded; against yesterday alone quality drifts down unseen",
-            )
-        )
     checks = []
     for name, holds, final, observed, requirement, reason in rules:
         status: Status = "pass" if holds else "fail" if final else "undecided"

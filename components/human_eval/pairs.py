@@ -54,11 +54,22 @@ def image_name(content_hash: str, uri: str) -> str:
     """Returns the path of an image's copy in the campaign: its content's hash, no file name."""
     _, dot, suffix = uri.rpartition("/")[2].rpartition(".")
     kept = f".{suffix.lower()}" if dot and suffix.isalnum() and len(suffix) <= 4 else ""
-    return f"images/{content_hash[:32]}{kept}"
+    return f"images/{stem_of(content_hash)}{kept}"
+
+
+def stem_of(content_hash: str) -> str:
+    """Returns as much of a content hash as file names in a campaign hold: 128 bits."""
+    return content_hash[:32]
 
 
 class PairBook:
-    """The pairs so far: the same two images are one task, whoever asks for them."""
+    """The pairs so far: the same two images are one task, whoever asks for them.
+
+    Attributes:
+        pairs: By task id.
+        images: Where to copy each image from, by its path in the campaign.
+        made: Images that are in no shop, by path.
+    """
 
     def __init__(
         self, binding: Binding, strata: Mapping[str, str], departments: Mapping[str, str]
@@ -68,20 +79,41 @@ class PairBook:
         self._departments = departments
         self.pairs: dict[str, Pair] = {}
         self.images: dict[str, str] = {}
+        self.made: dict[str, bytes] = {}
 
     def key(self, query: Answer, result: Result) -> str:
         """Returns the task id: it says nothing to those who do not know the salt."""
         text = f"{self._salt}:{query.content_hash}:{result.content_hash}"
         return sha256_bytes(text.encode())[:16]
 
-    def add(self, query: Answer, result: Result, side: str, gold: int | None = None) -> str:
-        """Adds a pair unless it is there; returns its task id."""
+    def add(
+        self,
+        query: Answer,
+        result: Result,
+        side: str,
+        gold: int | None = None,
+        source: str = "",
+        data: bytes | None = None,
+    ) -> str:
+        """Adds a pair unless it is there; returns its task id.
+
+        Args:
+            query: The query.
+            result: The result.
+            side: `candidate` or `incumbent`.
+            gold: The known grade of a gold.
+            source: Where the gold comes from.
+            data: The result's image, when it was made for the campaign and is in no shop.
+        """
         task_id = self.key(query, result)
         if task_id not in self.pairs:
             query_image = image_name(query.content_hash, query.image)
             result_image = image_name(result.content_hash, result.image)
             self.images[query_image] = query.image
-            self.images[result_image] = result.image
+            if data is None:
+                self.images[result_image] = result.image
+            else:
+                self.made[result_image] = data
             stratum = self._strata[self._departments[query.query_id]]
             self.pairs[task_id] = Pair(
                 task_id,
@@ -92,5 +124,6 @@ class PairBook:
                 stratum,
                 side,
                 gold,
+                source,
             )
         return task_id

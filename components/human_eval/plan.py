@@ -7,17 +7,19 @@ a gold. `plan.json` says so, and stays private.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.contracts.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 CANDIDATE = "candidate"
 INCUMBENT = "incumbent"
 WHOLE = "whole"
 POOLED = "other departments"
+# One comparison after so many queries: both kinds of evidence then suffice at about one time.
+COMPARISON_PACE = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Pair:
             the pair has.
         side: `candidate` or `incumbent`: what counts when nobody can tell.
         gold: The known grade of a gold; None for a live pair.
+        source: Where a gold comes from: `view`, `far`, `checked` or `crop`; empty for a live pair.
+            Crops of the query itself are too easy to measure the labels by.
+        cached: Whether earlier judgements of the same two images count for it.
     """
 
     task_id: str
@@ -44,6 +49,13 @@ class Pair:
     stratum: str
     side: str
     gold: int | None = None
+    source: str = ""
+    cached: bool = False
+
+    @property
+    def images(self) -> tuple[str, str]:
+        """What the pair shows, whatever it is called: the stems of its images' names."""
+        return image_stem(self.query_image), image_stem(self.result_image)
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class Draw:
         query_id: The query.
         department: Its department.
         stream: `WHOLE`, or the department that it was drawn for in addition.
-        tasks: The rated slots.
+        tasks: The rated slots that hold a result.
+        slots: The rated slots, from 0.
         empty: Slots without a result; each counts 0, as a shopper sees nothing there.
     """
 
@@ -62,6 +75,7 @@ class Draw:
     department: str
     stream: str
     tasks: tuple[str, ...]
+    slots: tuple[int, ...] = ()
     empty: int = 0
 
 
@@ -71,13 +85,42 @@ class Comparison:
 
     Attributes:
         query_id: The query.
-        added: Task of the added result.
+        added: Task of the added result; empty where the candidate shows nothing any more, which
+            counts 0.
         removed: Task of the removed result.
     """
 
     query_id: str
     added: str
     removed: str
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks to be rated."""
+        return (self.added, self.removed) if self.added else (self.removed,)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The best version of the last weeks: the candidate must not be much worse than that either.
+
+    Attributes:
+        version: The version; empty when there is none but the incumbent.
+        manifest_digest: SHA-256 of its manifest.
+        score: Its similarity when it was judged; None when it never was.
+        margin: How much worse the candidate may be.
+        coverage: Share of the traffic whose queries it had answered when it was judged.
+        churn: Share of the result slots that changed since, by traffic; None without answers.
+        comparisons: In the recorded order.
+    """
+
+    version: str = ""
+    manifest_digest: str = ""
+    score: float | None = None
+    margin: float = 0.0
+    coverage: float = 0.0
+    churn: float | None = None
+    comparisons: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +143,11 @@ class Plan:
         pairs: Live pairs and golds, by task id.
         draws: In the recorded order.
         comparisons: In the recorded order.
+        margin: How much worse than the incumbent the candidate may be.
+        anchor: The best version of the last weeks; None where the policy asks for none.
+        refused: Campaigns of the channel that did not pass in the weeks before.
+        weights: Share of the traffic by query, from which the next panel is drawn.
+        departments: Department by query.
         notes: What a reader of the verdict should know.
     """
 
@@ -118,6 +166,11 @@ class Plan:
     pairs: tuple[Pair, ...]
     draws: tuple[Draw, ...]
     comparisons: tuple[Comparison, ...]
+    margin: float = 0.02
+    anchor: Anchor | None = None
+    refused: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    departments: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -133,15 +186,25 @@ class Plan:
     def recorded_tasks(self) -> tuple[str, ...]:
         """Returns the live tasks in the order in which they count: where raters should begin."""
         order: dict[str, None] = {}
-        comparisons = iter(self.comparisons)
+        contests = [self.comparisons, self.anchor.comparisons if self.anchor else ()]
+        asked = 0
+
+        def compare() -> None:
+            nonlocal asked
+            for contest in contests:
+                for entry in contest[asked : asked + 1]:
+                    order.update(dict.fromkeys(entry.tasks))
+            asked += 1
+
+        whole = 0
         for draw in self.draws:
             order.update(dict.fromkeys(draw.tasks))
+            whole += draw.stream == WHOLE
             # Interleaved, so that the streams grow together.
-            comparison = next(comparisons, None)
-            if comparison:
-                order.update({comparison.added: None, comparison.removed: None})
-        for comparison in comparisons:
-            order.update({comparison.added: None, comparison.removed: None})
+            if asked * COMPARISON_PACE < whole:
+                compare()
+        while asked < max(len(contest) for contest in contests):
+            compare()
         return tuple(order)
 
     def to_json(self) -> dict[str, Any]:
@@ -169,9 +232,24 @@ class Plan:
                     "notes": tuple(given["notes"]),
                     "pairs": tuple(Pair(**pair) for pair in given["pairs"]),
                     "draws": tuple(
-                        Draw(**{**draw, "tasks": tuple(draw["tasks"])}) for draw in given["draws"]
+                        Draw(
+                            **{
+                                **draw,
+                                "tasks": tuple(draw["tasks"]),
+                                "slots": tuple(draw["slots"]),
+                            }
+                        )
+                        for draw in given["draws"]
                     ),
-                    "comparisons": tuple(Comparison(**entry) for entry in given["comparisons"]),
+                    "comparisons": _comparisons(given["comparisons"]),
+                    "anchor": None
+                    if given["anchor"] is None
+                    else Anchor(
+                        **{
+                            **given["anchor"],
+                            "comparisons": _comparisons(given["anchor"]["comparisons"]),
+                        }
+                    ),
                 }
             )
         except (TypeError, KeyError) as error:
@@ -180,6 +258,11 @@ class Plan:
         if not known.issuperset(plan.recorded_tasks()):
             raise InputError(f"{source}: a draw names a task that the plan does not hold")
         return plan
+
+    @property
+    def cached(self) -> frozenset[str]:
+        """The live tasks that earlier judgements cover."""
+        return frozenset(pair.task_id for pair in self.live if pair.cached)
 
     def rater_view(self) -> list[dict[str, str]]:
         """Returns what raters may see of each task, sorted by its meaningless id."""
@@ -191,3 +274,12 @@ class Plan:
             }
             for pair in sorted(self.pairs, key=lambda pair: pair.task_id)
         ]
+
+
+def image_stem(path: str) -> str:
+    """Returns the content hash in the name of an image in a campaign, as much of it as there is."""
+    return path.rpartition("/")[2].partition(".")[0]
+
+
+def _comparisons(records: Iterable[Mapping[str, Any]]) -> tuple[Comparison, ...]:
+    return tuple(Comparison(**entry) for entry in records)

@@ -42,6 +42,11 @@ class Rating:
         """Whether no person gave this answer."""
         return self.rater_id.startswith(SIMULATED_PREFIX)
 
+    @property
+    def word(self) -> str:
+        """The grade as files write it."""
+        return CANT_TELL if self.grade is None else str(self.grade)
+
 
 @dataclass(frozen=True)
 class SetAside:
@@ -82,13 +87,34 @@ def read_ratings(
     banned: Collection[str] = (),
     allow_simulated: bool = False,
 ) -> Ratings:
-    """Reads a ratings file; no file means no ratings yet.
+    """Reads a ratings file; no file means no ratings yet. See `parse_ratings`."""
+    if not path.exists():
+        return Ratings()
+    return parse_ratings(
+        path.read_bytes(),
+        source=str(path),
+        tasks=tasks,
+        banned=banned,
+        allow_simulated=allow_simulated,
+    )
+
+
+def parse_ratings(
+    data: bytes,
+    *,
+    source: str,
+    tasks: Collection[str],
+    banned: Collection[str] = (),
+    allow_simulated: bool = False,
+) -> Ratings:
+    """Reads the bytes of a ratings file.
 
     Of two answers by one rater to one task the first in the file counts: an answer cannot be
     improved afterwards.
 
     Args:
-        path: The CSV file.
+        data: The CSV file.
+        source: Its name, for messages.
         tasks: The campaign's task ids.
         banned: Raters whom the campaign's owner has banned.
         allow_simulated: Whether simulated raters may take part.
@@ -96,21 +122,19 @@ def read_ratings(
     Raises:
         InputError: The header is not that of a ratings file.
     """
-    if not path.exists():
-        return Ratings()
-    lines = path.read_bytes().decode("utf-8-sig", errors="replace").split("\n")
+    lines = data.decode("utf-8-sig", errors="replace").split("\n")
     header = tuple(_cells(lines[0]))
     if header != COLUMNS:
         raise InputError(
-            f"{path}: expected the columns {','.join(COLUMNS)}, received {lines[0][:100]!r}"
+            f"{source}: expected the columns {','.join(COLUMNS)}, received {lines[0][:100]!r}"
         )
-    known = frozenset(tasks)
+    known, barred = frozenset(tasks), frozenset(banned)
     valid: dict[tuple[str, str], Rating] = {}
     aside: list[SetAside] = []
     for row, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
-        answer = _parse(line, known, frozenset(banned), allow_simulated)
+        answer = parse_line(line, known, barred, allow_simulated=allow_simulated)
         if isinstance(answer, Rating) and (answer.task_id, answer.rater_id) in valid:
             answer = "doubled"
         if isinstance(answer, Rating):
@@ -124,8 +148,8 @@ def _cells(line: str) -> list[str]:
     return [cell.strip().strip('"').strip() for cell in line.split(",")]
 
 
-def _parse(
-    line: str, tasks: frozenset[str], banned: frozenset[str], allow_simulated: bool
+def parse_line(
+    line: str, tasks: frozenset[str], banned: frozenset[str], *, allow_simulated: bool
 ) -> Rating | str:
     """Returns the rating, or why the row is set aside."""
     cells = _cells(line)
@@ -158,17 +182,5 @@ def write_ratings(path: Path, ratings: Iterable[Rating]) -> None:
     write_atomically(path, "\n".join([",".join(COLUMNS), *map(_line, ratings)]) + "\n")
 
 
-def append_ratings(path: Path, ratings: Iterable[Rating]) -> None:
-    """Adds ratings at the end, atomically; what stands there stays, bad rows included."""
-    if not path.exists():
-        write_ratings(path, ratings)
-        return
-    before = path.read_bytes()
-    gap = b"" if before.endswith(b"\n") else b"\n"
-    added = "".join(f"{_line(rating)}\n" for rating in ratings)
-    write_atomically(path, before + gap + added.encode())
-
-
 def _line(rating: Rating) -> str:
-    grade = CANT_TELL if rating.grade is None else str(rating.grade)
-    return f"{rating.task_id},{rating.rater_id},{grade},{rating.seconds:.2f}"
+    return f"{rating.task_id},{rating.rater_id},{rating.word},{rating.seconds:.2f}"

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from components.contracts.page import figure, page, sheet, table, thumbnail, tiles
 from components.contracts.verdict import Verdict, to_html
 from components.human_eval.aggregate import Labels
+from components.human_eval.campaign import Campaign
 from components.human_eval.chart import line_chart
 from components.human_eval.config import GateConfig
 from components.human_eval.decision import Component
 from components.human_eval.eprocess import log_e_path, lower_bound, upper_bound
 from components.human_eval.evidence import streams
 from components.human_eval.plan import WHOLE, Draw, Plan
+from components.human_eval.ratings import Rating
 
 _SHOWN_QUERIES = 8
 _SIMULATED = (
@@ -32,26 +33,31 @@ class Findings:
     """What the report shows.
 
     Attributes:
+        campaign: The campaign.
         verdict: The decision under the policy in force.
         production: What the production defaults would say.
-        plan: The sampling plan.
         labels: What the ratings say.
         components: What was decided on.
-        set_aside: Rows of the ratings file that do not count, by reason.
-        ratings: Ratings that came in.
+        set_aside: Records that do not count, by reason.
+        ratings: Ratings that count, of this campaign.
         seconds: Time spent rating, in seconds.
-        directory: The campaign.
+        banned: Raters whom the campaign's owner has banned, with the reason.
     """
 
+    campaign: Campaign
     verdict: Verdict
     production: Verdict
-    plan: Plan
     labels: Labels
     components: Sequence[Component]
-    set_aside: dict[str, int]
-    ratings: int
+    set_aside: Mapping[str, int]
+    ratings: Sequence[Rating]
     seconds: float
-    directory: Path
+    banned: Mapping[str, str]
+
+    @property
+    def plan(self) -> Plan:
+        """The sampling plan."""
+        return self.campaign.plan
 
 
 def render(findings: Findings, config: GateConfig) -> str:
@@ -109,7 +115,7 @@ def _tiles(findings: Findings) -> str:
     return tiles(
         [
             (f"{len(labels.scores):,}", "pairs judged"),
-            (f"{findings.ratings:,}", "ratings spent"),
+            (f"{len(findings.ratings):,}", "ratings spent"),
             (f"{findings.seconds / 3600:.1f} h", "rating time"),
             (f"{sum(labels.needed.values()):,}", "ratings still needed"),
             (_text(labels.youden), "label quality (Youden's J on golds)"),
@@ -239,7 +245,7 @@ def _row(draw: Draw, findings: Findings) -> str:
     first = pairs[draw.tasks[0]]
     shown = [
         figure(
-            _picture(findings.directory / first.query_image),
+            _picture(findings, first.query_image),
             f"{draw.query_id}, {draw.department}: {_score(draw, labels):.2f}",
             kind="query",
         )
@@ -249,7 +255,7 @@ def _row(draw: Draw, findings: Findings) -> str:
         score = labels.scores[task]
         shown.append(
             figure(
-                _picture(findings.directory / pair.result_image),
+                _picture(findings, pair.result_image),
                 f"{pair.item_id}: {score:.2f}",
                 kind="good" if score >= 0.5 else "bad",
             )
@@ -257,5 +263,5 @@ def _row(draw: Draw, findings: Findings) -> str:
     return sheet(shown)
 
 
-def _picture(path: Path) -> str:
-    return thumbnail(path.read_bytes(), side=96)
+def _picture(findings: Findings, path: str) -> str:
+    return thumbnail(findings.campaign.picture(path), side=96)

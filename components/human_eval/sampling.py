@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,21 +12,12 @@ from components.contracts.catalog import Item
 from components.contracts.files import sha256_bytes
 from components.human_eval.answers import Answer, Result
 from components.human_eval.config import GateConfig
+from components.human_eval.contests import Contest, draw_contest
+from components.human_eval.earlier import AnchorAnswers, Earlier
 from components.human_eval.golds import add_golds
 from components.human_eval.pairs import UNKNOWN_DEPARTMENT, Binding, PairBook, Shop
-from components.human_eval.plan import (
-    CANDIDATE,
-    INCUMBENT,
-    POOLED,
-    WHOLE,
-    Comparison,
-    Draw,
-    Plan,
-)
-
-# One draw for each guarded department after so many of the whole. The whole, whose bar is nearer,
-# needs the more queries and feeds the departments on the way: this pace cost the fewest pairs.
-_DEPARTMENT_PACE = 16
+from components.human_eval.panel import Drawn, draw_panel, population
+from components.human_eval.plan import CANDIDATE, POOLED, Anchor, Draw, Pair, Plan
 
 
 def draw_plan(
@@ -36,7 +28,9 @@ def draw_plan(
     missing: Sequence[Answer],
     shop: Shop,
     config: GateConfig,
-) -> tuple[Plan, dict[str, str]]:
+    earlier: Earlier | None = None,
+    retrained: bool = False,
+) -> tuple[Plan, PairBook]:
     """Draws the whole plan.
 
     Args:
@@ -46,10 +40,13 @@ def draw_plan(
         missing: Queries of the catalog that the candidate left unanswered: they count 0.
         shop: The checked catalog.
         config: The policy.
+        earlier: What the channel's earlier campaigns leave: judgements, panel, anchor.
+        retrained: Whether the encoder was trained from scratch: the larger margin holds.
 
     Returns:
-        The plan, and for each image path in it the URI to copy from.
+        The plan, and the book with what to copy into the campaign.
     """
+    earlier = earlier or Earlier()
     ticket = sha256_bytes(f"{binding.manifest_digest}:{binding.incumbent_digest}".encode())
     rng = np.random.default_rng([config.seed, int(ticket[:15], 16)])
     answers = {**{answer.query_id: answer for answer in missing}, **candidate}
@@ -69,26 +66,28 @@ def draw_plan(
         {name: name if name in guarded else POOLED for name in {*products, *shares}},
         departments,
     )
-
-    draws = [
-        Draw(
-            query.query_id,
-            departments[query.query_id],
-            stream,
-            tuple(
-                book.add(query, query.results[slot], CANDIDATE)
-                for slot in slots
-                if slot < len(query.results)
-            ),
-            sum(slot >= len(query.results) for slot in slots),
-        )
-        for query, stream, slots in _drawn(queries, traffic, departments, guarded, config, rng)
-    ]
-    churn: float | None = None
-    comparisons: tuple[Comparison, ...] = ()
+    people = population(queries, traffic, departments, guarded)
+    panel = draw_panel(people, config, rng, earlier.panel)
+    draws = tuple(_draw(drawn, departments, book) for drawn in panel)
+    listed = {
+        item.item_id: Result(item.item_id, item.product_id, item.image, item.content_hash)
+        for item in shop.items
+    }
+    margin = config.margin_retrained if retrained else config.margin
+    against = Contest(None, 0.0, ())
     if incumbent is not None:
-        churn, comparisons = _compare(candidate, incumbent, traffic, shop, book, config, rng)
-    add_golds(queries, shop, book, config, rng)
+        against = draw_contest(
+            answers, incumbent, traffic, listed, panel, book, config, rng, margin=margin
+        )
+    anchor = None
+    if config.anchor_required and binding.incumbent:
+        anchor = _anchor(
+            binding, earlier.anchor, answers, traffic, listed, panel, book, config, rng
+        )
+    _mark_cached(book, earlier, config, ticket)
+    add_golds(
+        queries, shop, book, config, rng, checked=earlier.history.agreed(config.ratings_per_pair)
+    )
     notes = []
     if missing:
         notes.append(f"{len(missing)} queries of the catalog have no answer: each counts 0.")
@@ -101,16 +100,80 @@ def draw_plan(
         policy_digest=config.digest,
         seed=config.seed,
         sampling=config.sampling,
-        churn=churn,
+        margin=margin,
+        churn=against.churn,
         guarded=guarded,
         traffic=shares,
         products=dict(sorted(products.items())),
         pairs=tuple(book.pairs[key] for key in sorted(book.pairs)),
-        draws=tuple(draws),
-        comparisons=comparisons,
+        draws=draws,
+        comparisons=against.comparisons,
+        anchor=anchor,
+        refused=earlier.refused,
+        weights={
+            query.query_id: round(float(weight), 12)
+            for query, weight in zip(queries, people.weights, strict=True)
+        },
+        departments=departments,
         notes=tuple(notes),
     )
-    return plan, book.images
+    return plan, book
+
+
+def _draw(drawn: Drawn, departments: Mapping[str, str], book: PairBook) -> Draw:
+    query = drawn.query
+    shown = [slot for slot in drawn.slots if slot < len(query.results)]
+    return Draw(
+        query.query_id,
+        departments[query.query_id],
+        drawn.stream,
+        tuple(book.add(query, query.results[slot], CANDIDATE) for slot in shown),
+        drawn.slots,
+        len(drawn.slots) - len(shown),
+    )
+
+
+def _anchor(
+    binding: Binding,
+    found: AnchorAnswers | None,
+    answers: Mapping[str, Answer],
+    traffic: Mapping[str, float],
+    listed: Mapping[str, Result],
+    panel: Sequence[Drawn],
+    book: PairBook,
+    config: GateConfig,
+    rng: np.random.Generator,
+) -> Anchor:
+    if found is None or not found.anchor.version:
+        return Anchor(margin=config.anchor_margin)
+    if found.anchor.manifest_digest == binding.incumbent_digest:
+        return found.anchor
+    before = found.for_queries(answers.values(), listed)
+    contest = draw_contest(
+        answers, before, traffic, listed, panel, book, config, rng, margin=found.anchor.margin
+    )
+    return replace(
+        found.anchor,
+        churn=contest.churn,
+        coverage=contest.coverage,
+        comparisons=contest.comparisons,
+    )
+
+
+def _mark_cached(book: PairBook, earlier: Earlier, config: GateConfig, ticket: str) -> None:
+    """Marks the pairs that need no rating: earlier judgements cover them, and the lot spares them.
+
+    The lot hangs on the pair and on what is judged, not on what was said.
+    """
+
+    def spared(pair: Pair) -> bool:
+        lot = int(sha256_bytes(f"rerate:{ticket}:{pair.task_id}".encode())[:12], 16) / 16**12
+        return lot >= config.rerate
+
+    for task_id, pair in book.pairs.items():
+        covered = earlier.history.covers(pair.images, ratings=config.ratings_per_pair)
+        if covered and spared(pair):
+            book.pairs[task_id] = replace(pair, cached=True)
 
 
 def guarded_departments(
@@ -148,102 +211,3 @@ def _shares(
         sums[departments[query.query_id]] += traffic[query.query_id]  # type: ignore[assignment]
     total = sum(sums.values()) or 1.0
     return {name: float(weight / total) for name, weight in sorted(sums.items())}
-
-
-def _drawn(
-    queries: Sequence[Answer],
-    traffic: Mapping[str, float],
-    departments: Mapping[str, str],
-    guarded: Sequence[str],
-    config: GateConfig,
-    rng: np.random.Generator,
-) -> list[tuple[Answer, str, list[int]]]:
-    """Returns (query, stream, slots) in the order that is recorded."""
-    if not queries:
-        return []
-    if config.sampling == "census":
-        order = rng.permutation(len(queries))[: config.cap_queries]
-        return [(queries[i], WHOLE, list(range(config.results))) for i in order]
-    weights = np.array([traffic[query.query_id] for query in queries])
-    if weights.sum() <= 0:
-        weights = np.ones(len(queries))
-
-    def slots() -> list[int]:
-        return sorted(int(s) for s in rng.choice(config.results, config.slots, replace=False))
-
-    whole = rng.choice(len(queries), config.cap_queries, p=weights / weights.sum())
-    members = {
-        name: np.array([i for i, q in enumerate(queries) if departments[q.query_id] == name])
-        for name in guarded
-    }
-    counts = Counter(departments[queries[i].query_id] for i in whole)
-    left = {name: config.cap_department - counts[name] for name in guarded}
-    drawn: list[tuple[Answer, str, list[int]]] = []
-
-    def one_of_each_department() -> None:
-        for name in guarded:
-            mass = weights[members[name]]
-            if left[name] > 0 and mass.sum() > 0:
-                left[name] -= 1
-                pick = int(rng.choice(members[name], p=mass / mass.sum()))
-                drawn.append((queries[pick], name, slots()))
-
-    for number, index in enumerate(whole, start=1):
-        drawn.append((queries[index], WHOLE, slots()))
-        if number % _DEPARTMENT_PACE == 0:
-            one_of_each_department()
-    for _ in range(max([0, *left.values()])):
-        one_of_each_department()
-    return drawn
-
-
-def _compare(
-    candidate: Mapping[str, Answer],
-    incumbent: Mapping[str, Answer],
-    traffic: Mapping[str, float],
-    shop: Shop,
-    book: PairBook,
-    config: GateConfig,
-    rng: np.random.Generator,
-) -> tuple[float | None, tuple[Comparison, ...]]:
-    """Returns the churn and the recorded comparisons of changed slots.
-
-    A result that is no longer in the catalog counts neither way.
-    """
-    listed = {item.item_id for item in shop.items}
-    changes: list[tuple[Answer, list[Result], list[Result]]] = []
-    weights: list[float] = []
-    total = 0.0
-    for query_id in sorted(candidate.keys() & incumbent.keys()):
-        query, before = candidate[query_id], incumbent[query_id]
-        now_ids = {result.item_id for result in query.results}
-        then_ids = {result.item_id for result in before.results}
-        added = [result for result in query.results if result.item_id not in then_ids]
-        removed = [
-            result
-            for result in before.results
-            if result.item_id not in now_ids and result.item_id in listed
-        ]
-        total += traffic[query_id] * config.results
-        if added and removed:
-            changes.append((query, added, removed))
-            weights.append(traffic[query_id] * min(len(added), len(removed)))
-    if total <= 0:
-        return None, ()
-    mass = float(sum(weights))
-    churn = mass / total
-    if not changes or mass <= 0 or churn <= config.margin:
-        return churn, ()
-    cap = config.cap_high_churn if churn > config.high_churn else config.cap_non_inferiority
-    picks = rng.choice(len(changes), cap, p=np.array(weights) / mass)
-    comparisons = []
-    for pick in picks:
-        query, added, removed = changes[pick]
-        comparisons.append(
-            Comparison(
-                query.query_id,
-                book.add(query, added[rng.integers(len(added))], CANDIDATE),
-                book.add(query, removed[rng.integers(len(removed))], INCUMBENT),
-            )
-        )
-    return churn, tuple(comparisons)

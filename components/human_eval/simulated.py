@@ -8,7 +8,7 @@ record carries the mark: rater ids such as `simulated:careful-03`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,13 +17,16 @@ from components.contracts.catalog import Item, Query
 from components.contracts.errors import InputError
 from components.contracts.files import sha256_bytes
 from components.contracts.taxonomy import Taxonomy
-from components.human_eval.aggregate import screen
+from components.human_eval.aggregate import Labels, aggregate, screen
 from components.human_eval.assignments import Work, live_work, qualification
 from components.human_eval.config import GateConfig
+from components.human_eval.history import History
+from components.human_eval.issue import wanted
 from components.human_eval.plan import Plan
 from components.human_eval.ratings import SIMULATED_PREFIX, Rating
 
 _MOST_ROUNDS = 8
+_MOST_LOOKS = 400
 _CAREFUL = (
     (0.93, 0.06, 0.01, 0.00),
     (0.09, 0.84, 0.06, 0.01),
@@ -168,7 +171,13 @@ def rate(
 
 
 def run_panel(
-    plan: Plan, truth: Truth, config: GateConfig, given: Sequence[Rating] = ()
+    plan: Plan,
+    truth: Truth,
+    config: GateConfig,
+    given: Sequence[Rating] = (),
+    history: History | None = None,
+    *,
+    undecided: Callable[[Labels], bool] = lambda _labels: True,
 ) -> list[Rating]:
     """Returns the panel's further ratings: qualification, live work, and what is issued again.
 
@@ -177,11 +186,14 @@ def run_panel(
         truth: What the images show.
         config: The policy with the panel.
         given: Ratings of an earlier attempt; nobody answers a task twice.
+        history: Earlier judgements: who is qualified by them is not asked to qualify again.
+        undecided: Whether more is to be rated; asked after every batch. A census is rated whole.
     """
     everyone = panel(config.panel)
     view = plan.rater_view()
     known = {gold.task_id: gold.gold or 0 for gold in plan.golds}
     ratings = list(given)
+    before = history or History()
 
     def answer(work: Work) -> int:
         fresh = rate(work, view, truth, known_golds=known, seed=config.seed)
@@ -189,17 +201,28 @@ def run_panel(
         return len(fresh)
 
     seen = _seen(ratings)
-    first = qualification(plan, everyone, config)
+    standing = {r.rater_id: r.standing for r in screen(plan, ratings, config, before).reports}
+    new = [name for name in everyone if standing.get(name, "unqualified") == "unqualified"]
+    first = qualification(plan, new, config)
     answer(
         {
             rater: [t for t in tasks if t not in seen.get(rater, set())]
             for rater, tasks in first.items()
         }
     )
-    for number in range(_MOST_ROUNDS):
-        state = screen(plan, ratings, config)
+    census = plan.sampling == "census"
+    for number in range(_MOST_ROUNDS if census else _MOST_LOOKS):
+        state = screen(plan, ratings, config, before)
         needed = state.still_needed()
-        staying = [report.rater_id for report in state.reports if report.standing == "counted"]
+        if not census:
+            labels = aggregate(plan, ratings, config, before)
+            next_tasks = wanted(plan, labels, config) if undecided(labels) else []
+            needed = {task: needed[task] for task in next_tasks if task in needed}
+        staying = [
+            report.rater_id
+            for report in state.reports
+            if report.standing == "counted" and report.rater_id in everyone
+        ]
         if not needed or not staying:
             break
         work = live_work(plan, needed, staying, _seen(ratings), config, round_number=number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,15 @@ from components.contracts.catalog import Item, Query, write_items, write_queries
 from components.contracts.files import sha256_file, write_json_lines
 from components.contracts.taxonomy import Taxonomy
 from components.contracts.verdict import Verdict
+from components.human_eval.ask import Material, draw, let_simulated_raters_rate
+from components.human_eval.campaign import Campaign, campaign_of, open_campaign
+from components.human_eval.conclude import judge_campaign
 from components.human_eval.config import GateConfig
-from components.human_eval.judge import judge_candidate
+from components.human_eval.draft import Published, publish, resumable
+from components.human_eval.output import write_findings
 from components.human_eval.pairs import Binding, Shop
+from components.registry.local_store import LocalStore
+from components.registry.registry import Registry
 
 DEPARTMENTS, LEAVES, PRODUCTS, VIEWS = 4, 2, 9, 3
 
@@ -139,34 +146,103 @@ def binding() -> Binding:
     return Binding("v1", digest("v1"), "", "")
 
 
-@pytest.fixture
-def gate(
-    tiny: TinyShop, policy: Callable[..., GateConfig], tmp_path: Path
-) -> Callable[..., Verdict]:
-    """Runs the whole gate: `gate(quality=.9)`; files are in `tmp_path`."""
+class Gate:
+    """A channel of a registry in which candidates of the tiny shop are judged.
 
-    def run(
+    Attributes:
+        store: The registry's store.
+        root: Everything else.
+    """
+
+    def __init__(self, tiny: TinyShop, root: Path, policy: Callable[..., GateConfig]) -> None:
+        self.tiny, self.root, self.policy = tiny, root, policy
+        self.store = LocalStore(root / "registry")
+        self.registry = Registry(self.store)
+        self.now = datetime.now(UTC) - timedelta(hours=1)
+        self.report = root / "report.html"
+        self.output = root / "output"
+
+    def binding(self, version: str = "v1", incumbent: str = "") -> Binding:
+        return Binding(version, digest(version), incumbent, incumbent and digest(incumbent))
+
+    def material(
+        self, version: str = "v1", quality: float = 0.9, incumbent: float | None = None
+    ) -> Material:
+        folder = self.tiny.evaluation(self.root / f"evaluation-{version}", quality, incumbent)
+        return Material(folder, self.tiny.root / "checked")
+
+    def publish(
+        self,
+        version: str = "v1",
+        *,
+        quality: float = 0.9,
+        incumbent: float | None = None,
+        raters: str = "simulated",
+        config: GateConfig | None = None,
+        now: datetime | None = None,
+        supersede: bool = True,
+        before: str = "old",
+        material: Material | None = None,
+        retrained: bool = False,
+    ) -> Published:
+        config = config or self.policy()
+        binding = self.binding(version, before if incumbent is not None else "")
+        if found := resumable(self.store, "prod", binding, config):
+            return found
+        draft = draw(
+            self.store, "prod", binding,
+            material or self.material(version, quality, incumbent), config,
+            folder=self.root / "drafts" / version, raters=raters, now=now or self.now,
+            retrained=retrained,
+        )  # fmt: skip
+        return publish(
+            self.store, "prod", draft, now=now or self.now, who="tests", supersede=supersede
+        )
+
+    def open(self, campaign: str = "") -> Campaign:
+        return open_campaign(self.store, "prod", campaign or campaign_of(self.store, "prod"))
+
+    def __call__(
+        self,
         *,
         quality: float = 0.9,
         incumbent: float | None = None,
         raters: str = "simulated",
         version: str = "v1",
         config: GateConfig | None = None,
-        **changes: Any,
+        now: datetime | None = None,
+        material: Material | None = None,
+        before: str = "old",
+        retrained: bool = False,
     ) -> Verdict:
-        arguments: dict[str, Any] = {
-            "evaluation": tiny.evaluation(tmp_path / f"evaluation-{version}", quality, incumbent),
-            "checked": tiny.root / "checked",
-            "version": version,
-            "manifest_digest": digest(version),
-            "incumbent": "old" if incumbent is not None else "",
-            "incumbent_digest": digest("old") if incumbent is not None else "",
-            "raters": raters,
-            "campaign": tmp_path / "campaigns",
-            "config": config or policy(),
-            "output": tmp_path / "output",
-            "report": tmp_path / "report.html",
-        }
-        return judge_candidate(**{**arguments, **changes})
+        """Publishes, lets simulated raters rate, judges and writes the files."""
+        now = now or self.now
+        material = material or self.material(version, quality, incumbent)
+        published = self.publish(
+            version, quality=quality, incumbent=incumbent, raters=raters, config=config, now=now,
+            material=material, before=before, retrained=retrained,
+        )  # fmt: skip
+        problems = published.problems
+        campaign = self.open(published.campaign)
+        if raters == "simulated":
+            let_simulated_raters_rate(
+                campaign, material, now=now + timedelta(minutes=1), problems=problems
+            )
+        self.findings = judge_campaign(
+            self.open(published.campaign), now=now + timedelta(minutes=2), who="tests",
+            problems=problems,
+        )  # fmt: skip
+        write_findings(self.findings, self.output, self.report)
+        return self.findings.verdict
 
-    return run
+
+@pytest.fixture
+def gate(tiny: TinyShop, policy: Callable[..., GateConfig], tmp_path: Path) -> Gate:
+    """Runs the whole gate: `gate(quality=.9)`."""
+    return Gate(tiny, tmp_path, policy)
+
+
+@pytest.fixture(scope="session")
+def gate_class() -> type[Gate]:
+    """`Gate` itself, for fixtures of a wider scope."""
+    return Gate

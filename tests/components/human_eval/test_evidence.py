@@ -16,7 +16,16 @@ from components.human_eval.evidence import (
     quality_checks,
     streams,
 )
-from components.human_eval.plan import CANDIDATE, INCUMBENT, POOLED, Comparison, Draw, Pair, Plan
+from components.human_eval.plan import (
+    CANDIDATE,
+    INCUMBENT,
+    POOLED,
+    Anchor,
+    Comparison,
+    Draw,
+    Pair,
+    Plan,
+)
 from components.human_eval.raters import RaterReport
 
 CONFIG = GateConfig.demo(tau=0.5, floor=0.3, first_look_pairs=50)
@@ -73,9 +82,9 @@ def test_only_the_contiguous_completed_prefix_counts():
 
 
 def test_a_query_scores_the_mean_of_its_slots_and_empty_slots_are_zero():
-    draw = Draw("q", "d", "whole", ("a", "b"), empty=2)
+    draw = Draw("q", "d", "whole", ("a", "b"), (0, 1, 2, 3), 2)
     assert completed_prefix([draw], {"a": 1.0, "b": 0.5}) == (0.375,)
-    assert completed_prefix([Draw("q", "d", "whole", (), empty=5)], {}) == (0.0,)
+    assert completed_prefix([Draw("q", "d", "whole", (), (0, 1, 2, 3, 4), 5)], {}) == (0.0,)
 
 
 def test_streams_are_the_whole_the_guarded_and_the_rest():
@@ -110,7 +119,7 @@ def test_non_inferiority_by_hand():
     """chi = .4, delta = .1, J = .85: d > -.85 * .1 / .4 = -.2125, so m = .39375."""
     plan = plan_of(churn=0.4)
     scores = {**{f"t{n}": 0.6 for n in range(60)}, **{f"x{n}": 0.8 for n in range(60)}}
-    found = components(plan, labels_of(scores), replace(CONFIG, margin=0.1))[-1]
+    found = components(replace(plan, margin=0.1), labels_of(scores), CONFIG)[-1]
     assert found.name == "non_inferiority"
     assert found.mean == pytest.approx(0.39375)
     assert found.scores[0] == pytest.approx(0.4)
@@ -119,7 +128,7 @@ def test_non_inferiority_by_hand():
 
 
 def test_little_churn_holds_without_a_rating():
-    found = components(plan_of(churn=0.1), labels_of({}), replace(CONFIG, margin=0.1))[-1]
+    found = components(plan_of(churn=0.1, margin=0.1), labels_of({}), CONFIG)[-1]
     assert found.held
     assert "10.0% of the result slots changed" in found.held
 
@@ -128,7 +137,11 @@ def test_little_churn_holds_without_a_rating():
     ("plan", "labels", "word"),
     [
         (plan_of(churn=0.5, comparisons=()), {}, "no comparisons"),
-        (replace(plan_of(churn=0.5), churn=None), {}, "answers to the same queries are missing"),
+        (
+            replace(plan_of(churn=0.5), churn=None),
+            {},
+            "answers of the incumbent to the same queries are missing",
+        ),
         (plan_of(churn=0.5), {"youden_bound": None}, "trusted"),
         (plan_of(churn=0.5), {"youden_bound": 0.69}, "trusted"),
     ],
@@ -214,7 +227,56 @@ def test_while_ratings_are_missing_a_refusal_may_be_mended():
     assert checks(plan_of(golds=(3, 3)), needed={"t1": 2})["gold_pool"].status == "fail"
 
 
+PRODUCTION = replace(CONFIG, anchor_required=True, margin=0.1, anchor_margin=0.15)
+
+
+def anchored(anchor, **changes):
+    """The anchor's component of a plan with an incumbent."""
+    plan = plan_of(
+        churn=0.5, margin=0.1, policy_digest=PRODUCTION.digest, incumbent_digest="b" * 64,
+        anchor=anchor, **changes,
+    )  # fmt: skip
+    return components(plan, labels_of(full(plan)), PRODUCTION)[-1]
+
+
 def test_production_wants_an_anchor_next_to_yesterday():
-    production = replace(CONFIG, anchor_required=True)
-    assert checks(plan_of(churn=0.5), production)["anchor"].status == "undecided"
-    assert "anchor" not in checks(plan_of(), production)
+    assert "drifts down unseen" in anchored(None).blocked
+    plan = plan_of()
+    assert all(c.name != "anchor" for c in components(plan, labels_of(full(plan)), PRODUCTION))
+
+
+def test_where_the_incumbent_is_the_best_the_stricter_comparison_counts():
+    best = Anchor("v0", "b" * 64, 0.9, 0.15)
+    assert "the incumbent is the best version of the last 28 days" in anchored(best).held
+    assert "no other version passed in the last 28 days" in anchored(Anchor(margin=0.15)).held
+    looser = replace(PRODUCTION, margin=0.2)
+    plan = plan_of(churn=0.5, margin=0.2, policy_digest=looser.digest, anchor=Anchor(margin=0.15))
+    found = components(plan, labels_of(full(plan)), looser)[-1]
+    assert "the candidate is not compared with it" in found.blocked
+
+
+def test_an_older_version_is_the_anchor_on_its_own_churn_and_margin():
+    """chi = .6, delta = .15, J = .85: d > -.2125, so m = .39375."""
+    comparisons = tuple(Comparison(f"q{n}", f"t{n}", f"x{n}") for n in range(9))
+    found = anchored(Anchor("v-9", "a" * 64, 0.95, 0.15, 1.0, 0.6, comparisons))
+    assert (found.name, found.planned, found.blocked) == ("anchor", 9, "")
+    assert found.mean == pytest.approx((1 - 0.85 * 0.15 / 0.6) / 2)
+    assert "holds without a rating" in anchored(Anchor("v-9", "a" * 64, 0.9, 0.15, 1.0, 0.1)).held
+
+
+@pytest.mark.parametrize(
+    ("anchor", "word"),
+    [
+        (Anchor("v-9", "a" * 64, 0.95, 0.15, 0.4, 0.6), "only 40% of today's queries"),
+        (Anchor("v-9", "a" * 64, 0.95, 0.15, 0.0, None), "only 0% of today's queries"),
+        (Anchor("v-9", "a" * 64, 0.95, 0.15, 1.0, 0.6), "no comparisons"),
+    ],
+)
+def test_an_anchor_that_cannot_be_compared_with_blocks(anchor, word):
+    assert word in anchored(anchor).blocked
+
+
+def test_a_slot_that_the_candidate_leaves_empty_counts_nothing():
+    plan = plan_of(churn=0.5, margin=0.1, comparisons=(Comparison("q0", "", "x0"),))
+    found = components(plan, labels_of({**full(plan), "x0": 0.8}), CONFIG)[-1]
+    assert found.scores == pytest.approx((0.1,))

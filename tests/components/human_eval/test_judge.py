@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,13 +14,24 @@ from hypothesis import strategies as st
 from components.contracts.errors import InputError
 from components.contracts.files import read_json
 from components.contracts.verdict import Verdict
-from components.human_eval.aggregate import aggregate
-from components.human_eval.campaign import Campaign
-from components.human_eval.judge import evaluate
-from components.human_eval.plan import Plan
-from components.human_eval.ratings import read_ratings
+from components.human_eval.judge import look_at
+from components.human_eval.rating_log import RatingLog
+from components.human_eval.rating_records import record_name
 
 HEAD = "task_id,rater_id,grade,seconds"
+
+
+def records(gate):
+    """What the current campaign's log holds."""
+    return [e.record for e in RatingLog(gate.store, gate.open().prefix).read() if e.record]
+
+
+def as_people(gate, given, campaign):
+    """Returns records under people's names, for another campaign."""
+    return [
+        replace(r, rater_id=r.rater_id.replace("simulated:", "person-"), campaign=campaign.id)
+        for r in given
+    ]
 
 
 def check(verdict, name, where="all"):
@@ -69,51 +81,70 @@ def test_bad_raters_are_found_and_the_score_is_true(gate, tmp_path):
     assert check(verdict, "similarity").observed == pytest.approx(right / total, abs=0.04)
 
 
-def test_without_raters_nothing_passes(gate, tmp_path):
-    verdict = gate(raters="none")
-    assert verdict.status == "undecided"
-    assert "switched off" in verdict.checks[0].reason
-    assert not verdict.simulated
-    assert not (tmp_path / "campaigns").exists()
-    assert "switched off" in (tmp_path / "report.html").read_text()
-    assert read_json(tmp_path / "output" / "production_verdict.json")["status"] == "undecided"
-
-
-def test_people_rate_through_files(gate, tmp_path):
-    waiting = gate(raters="web", campaign_uri="gs://shop/campaigns")
+def test_people_rate_through_the_log(gate, gate_class, tiny, policy, tmp_path):
+    # People answer: here a simulated panel's answers to the same plan, under people's names.
+    twin = gate_class(tiny, tmp_path / "twin", policy)
+    twin()
+    waiting = gate(raters="web")
     assert waiting.status == "undecided"
     assert not waiting.simulated
-    assert any("gs://shop/campaigns/" in note and "ratings.csv" in note for note in waiting.notes)
-    # People answer: here the simulated panel's answers under people's names.
-    gate(config=None)
-    ratings = next((tmp_path / "campaigns").glob("*/ratings.csv"))
-    assert gate(raters="web").status == "undecided"
-    ratings.write_text(ratings.read_text().replace("simulated:", "person-"))
+    campaign = gate.open()
+    assert campaign.plan == twin.open().plan
+    RatingLog(gate.store, campaign.prefix).append_many(as_people(gate, records(twin), campaign))
     verdict = gate(raters="web")
     assert verdict.status == "pass", verdict.summary()
     assert not verdict.simulated
 
 
-def test_running_again_gives_the_same_verdict_and_asks_nobody(gate, tmp_path):
+def test_simulated_answers_do_not_count_where_people_rate(gate):
+    gate(version="twin")
+    given = records(gate)
+    gate(raters="web")
+    campaign = gate.open()
+    RatingLog(gate.store, campaign.prefix).append_many(
+        [replace(r, campaign=campaign.id, task_id=campaign.plan.pairs[n].task_id)
+         for n, r in enumerate(given[:40])]
+    )  # fmt: skip
+    verdict = gate(raters="web")
+    assert gate.findings.set_aside == {"simulated": 40}
+    assert not verdict.simulated
+
+
+def test_running_again_gives_the_same_verdict_and_asks_nobody(gate):
     first = gate()
-    ratings = next((tmp_path / "campaigns").glob("*/ratings.csv"))
-    before = ratings.read_bytes()
-    second = gate()
-    assert second.checks == first.checks
-    assert ratings.read_bytes() == before
+    before = records(gate)
+    second = gate(now=gate.now + timedelta(hours=30))
+    assert second == first
+    assert records(gate) == before
 
 
-def test_a_killed_panel_resumes_where_it_stood(gate, tmp_path):
-    whole = gate()
-    ratings = next((tmp_path / "campaigns").glob("*/ratings.csv"))
-    lines = ratings.read_text().splitlines()
-    ratings.write_text("\n".join(lines[:700]) + "\n" + lines[700][:9])
-    again = gate()
-    assert again.status == whole.status
+def test_a_killed_panel_resumes_where_it_stood(gate):
+    whole = gate(version="whole")
+    gate.publish("cut", quality=0.9)
+    campaign = gate.open()
+    # A panel that was killed after 700 answers.
+    from components.human_eval.ask import let_simulated_raters_rate
+
+    class KilledError(Exception):
+        pass
+
+    def dies(self, given):
+        original(self, given[:700])
+        raise KilledError
+
+    original = RatingLog.append_many
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RatingLog, "append_many", dies)
+        with pytest.raises(KilledError):
+            let_simulated_raters_rate(
+                campaign, gate.material("cut", 0.9), now=gate.now + timedelta(minutes=1)
+            )
+    assert len(records(gate)) == 700
+    again = gate(version="cut")
+    assert again.status == whole.status == "pass"
     assert check(again, "similarity").observed == pytest.approx(
         check(whole, "similarity").observed, abs=0.02
     )
-    assert any("1 truncated" in note for note in again.notes)
 
 
 def test_an_equal_incumbent_and_a_better_one(gate):
@@ -125,11 +156,16 @@ def test_an_equal_incumbent_and_a_better_one(gate):
 
 
 def test_an_incumbent_without_answers_is_not_passed_over(gate, tiny, tmp_path):
-    bare = tiny.evaluation(tmp_path / "bare", 0.9)
-    verdict = gate(incumbent=0.9, evaluation=bare)
+    from components.human_eval.ask import Material
+
+    bare = Material(tiny.evaluation(tmp_path / "bare", 0.9), tiny.root / "checked")
+    verdict = gate(incumbent=0.9, material=bare)
     assert verdict.status == "undecided"
     assert {c.name for c in verdict.failures} == {"non_inferiority"}
-    assert "answers to the same queries are missing" in check(verdict, "non_inferiority").reason
+    assert (
+        "answers of the incumbent to the same queries are missing"
+        in check(verdict, "non_inferiority").reason
+    )
 
 
 def test_thresholds_shopped_for_after_rating_are_refused(gate, policy):
@@ -140,7 +176,7 @@ def test_thresholds_shopped_for_after_rating_are_refused(gate, policy):
 
 
 def test_unknown_raters_are_refused(gate):
-    with pytest.raises(InputError, match="expected one of simulated, web, none"):
+    with pytest.raises(InputError, match="expected web or simulated"):
         gate(raters="crowd")
 
 
@@ -169,90 +205,147 @@ def test_raters_who_all_know_the_golds_agree_and_still_do_not_pass(gate, policy)
 
 
 @pytest.fixture(scope="module")
-def recorded(tiny, tmp_path_factory):
-    """A rated campaign: its plan, the text of its ratings, and its checks."""
+def recorded(tiny, tmp_path_factory, gate_class):
+    """A rated campaign: its store, its records, and a way to judge it with others added."""
     from components.human_eval.config import GateConfig
-    from components.human_eval.judge import judge_candidate
+    from components.human_eval.owner_actions import record_action
+    from components.registry.local_store import LocalStore
 
-    root = tmp_path_factory.mktemp("recorded")
-    config = GateConfig.demo(tau=0.5, floor=0.3, first_look_pairs=100, guarded_products=10)
-    judge_candidate(
-        evaluation=tiny.evaluation(root / "evaluation", 0.7), checked=tiny.root / "checked",
-        version="v", manifest_digest="ab" * 32, incumbent="", incumbent_digest="",
-        raters="simulated", campaign=root / "campaigns", config=config, output=root / "output",
-        report=root / "report.html",
-    )  # fmt: skip
-    directory = next((root / "campaigns").glob("*/plan.json")).parent
-    plan = Plan.from_json(read_json(directory / "plan.json"), source="plan.json")
-    now = datetime.now(UTC)
-    campaign = Campaign(directory, plan, now, (), "", 0)
-    lines = (directory / "ratings.csv").read_text().splitlines()[1:]
-
-    def judged(rows, path):
-        path.write_text("\n".join([HEAD, *rows]) + "\n")
-        found = read_ratings(
-            path, tasks=[p.task_id for p in plan.pairs], banned=["eve"], allow_simulated=True
+    def policy(**overrides):
+        return GateConfig.demo(
+            tau=0.5, floor=0.3, first_look_pairs=100, guarded_products=10, **overrides
         )
-        labels = aggregate(plan, found.valid, config)
-        return evaluate(campaign, labels, config, now=now)[0].checks, found
 
-    judged.clean, found = judged(lines, root / "clean.csv")
-    assert found.set_aside == ()
-    return lines, judged, root
+    gate = gate_class(tiny, tmp_path_factory.mktemp("recorded"), policy)
+    published = gate.publish("v", quality=0.7)
+    campaign = gate.open(published.campaign)
+    from components.human_eval.ask import let_simulated_raters_rate
+
+    later = gate.now + timedelta(minutes=1)
+    let_simulated_raters_rate(campaign, gate.material("v", 0.7), now=later)
+    record_action(
+        gate.store, campaign.prefix, action="ban", subject="eve", by="owner", reason="guesses",
+        now=later,
+    )  # fmt: skip
+    given = records(gate)
+    clean = look_at(gate.open(published.campaign), now=later + timedelta(minutes=9))
+    assert clean.set_aside == {}
+
+    class Recorded:
+        lines = given
+        verdict = clean.verdict
+        ratings = clean.ratings
+        at = later
+
+        def judged(self, spoiled, root):
+            """Judges a copy of the campaign that holds these objects besides."""
+            import shutil
+
+            if not root.exists():
+                shutil.copytree(gate.root / "registry", root)
+            shutil.rmtree(root / campaign.prefix / "ratings" / "new", ignore_errors=True)
+            store = LocalStore(root)
+            for key, data in spoiled.items():
+                store.write(f"{campaign.prefix}ratings/new/{key}.json", data)
+            from components.human_eval.campaign import open_campaign
+
+            return look_at(
+                open_campaign(store, "prod", campaign.id), now=later + timedelta(minutes=9)
+            )
+
+    found = Recorded()
+    found.gate, found.campaign = gate, campaign
+    return found
 
 
-def test_the_verdict_does_not_hang_on_the_order_of_the_rows(recorded):
-    lines, judged, root = recorded
-    shuffled = random.Random(1).sample(lines, len(lines))
-    assert judged(shuffled, root / "a.csv")[0] == judged.clean
+def test_the_verdict_does_not_hang_on_the_order_of_the_records(recorded, tmp_path):
+    from components.registry.local_store import LocalStore
 
+    gate, campaign = recorded.gate, recorded.campaign
+    shuffled = random.Random(1).sample(recorded.lines, len(recorded.lines))
+    import shutil
 
-def test_the_verdict_is_recomputed_from_its_files_to_six_digits(recorded):
-    _, judged, root = recorded
-    stored = Verdict.from_json(read_json(root / "output" / "verdict.json"))
-    again = judged((root / "output" / "ratings.csv").read_text().splitlines()[1:], root / "c.csv")
-    assert [c.observed for c in again[0]] == pytest.approx(
-        [c.observed for c in stored.checks], abs=1e-6
+    copy = tmp_path / "copy"
+    shutil.copytree(gate.root / "registry", copy)
+    shutil.rmtree(copy / campaign.prefix / "ratings")
+    RatingLog(LocalStore(copy), campaign.prefix).append_many(shuffled)
+    from components.human_eval.campaign import open_campaign
+
+    again = look_at(
+        open_campaign(LocalStore(copy), "prod", campaign.id),
+        now=recorded.at + timedelta(minutes=9),
     )
-    assert [c.lower for c in again[0]] == pytest.approx([c.lower for c in stored.checks], abs=1e-6)
-    assert [c.status for c in again[0]] == [c.status for c in stored.checks]
+    assert again.verdict.checks == recorded.verdict.checks
 
 
-BAD_ROWS = st.one_of(
-    st.builds(lambda n: f"unknown-{n},ann,3,1.0", st.integers(0, 99)),
-    st.builds(lambda n: ("double", n), st.integers(0, 10_000)),
-    st.builds(lambda n: ("banned", n), st.integers(0, 10_000)),
-    st.builds(lambda n, g: ("range", n, g), st.integers(0, 10_000), st.integers(4, 99)),
-    st.builds(lambda n, c: ("cut", n, c), st.integers(0, 10_000), st.integers(1, 15)),
-    st.builds(lambda n: ("stranger", n), st.integers(0, 10_000)),
-)
+def test_the_verdict_is_recomputed_elsewhere_to_six_digits(gate, tmp_path):
+    """Only the campaigns' objects are copied; judged days later, at another place."""
+    import shutil
+
+    from components.human_eval.campaign import open_campaign
+    from components.registry.local_store import LocalStore
+
+    first = gate(quality=0.8)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(gate.root / "registry" / "campaigns", copy / "campaigns")
+    again = look_at(
+        open_campaign(LocalStore(copy), "prod", gate.findings.campaign.id),
+        now=datetime.now(UTC) + timedelta(days=40),
+    ).verdict
+    assert again.status == first.status
+    for one, other in zip(again.checks, first.checks, strict=True):
+        assert (one.name, one.slice, one.status) == (other.name, other.slice, other.status)
+        for name in ("observed", "lower", "upper"):
+            mine, theirs = getattr(one, name), getattr(other, name)
+            assert mine == theirs or round(mine, 6) == round(theirs, 6)
+    assert again.created == first.created
 
 
-def spoil(row, lines):
-    """Returns a bad row, made of a good one where it needs one."""
-    if isinstance(row, str):
-        return row
-    task, rater, _, seconds = lines[row[1] % len(lines)].split(",")
-    return {
-        "double": f"{task},{rater},0,{seconds}",
-        "banned": f"{task},eve,3,1.0",
-        "range": f"{task},newcomer,{row[-1]},1.0",
-        "cut": lines[row[1] % len(lines)][: row[-1]],
-        "stranger": f"{task},,3,1.0",
-    }[row[0]]
+KINDS = (
+    "unknown_task", "doubled", "banned", "grade_out_of_range", "other_campaign", "truncated",
+    "no_rater", "out_of_clock_order", "after_deadline", "malformed", "simulated_unmarked",
+    "bad_time", "seconds_out_of_range",
+)  # fmt: skip
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(BAD_ROWS, min_size=1, max_size=30), st.randoms(use_true_random=False))
-def test_bad_records_leave_the_verdict_as_it_is_without_them(recorded, rows, shuffle):
-    lines, judged, root = recorded
-    clean = judged.clean
-    mixed = list(lines)
-    for row in rows:
-        bad = spoil(row, lines)
-        # A doubled answer comes after the first one: that is what makes it the double.
-        double = not isinstance(row, str) and row[0] == "double"
-        mixed.insert(len(mixed) if double else shuffle.randint(0, len(mixed)), bad)
-    spoiled, found = judged(mixed, root / "spoiled.csv")
-    assert spoiled == clean
-    assert len(found.set_aside) == len(rows)
+def spoil(kind, record, number):
+    """Returns the name and the bytes of a record that must not count."""
+    value = json.loads(record.to_bytes())
+    if kind == "truncated":
+        return f"cut-{number}", record.to_bytes()[: 20 + number % 60]
+    if kind == "malformed":
+        return f"list-{number}", json.dumps([value]).encode()
+    changes = {
+        "unknown_task": {"task_id": f"unknown-{number}"},
+        "doubled": {"grade": "1" if record.grade == 0 else "0"},
+        "banned": {"rater_id": "eve", "simulated": False},
+        "grade_out_of_range": {"grade": str(4 + number % 90)},
+        "other_campaign": {"campaign": "another"},
+        "no_rater": {"rater_id": ""},
+        "out_of_clock_order": {
+            "rater_id": "simulated:careful-77",
+            "at": "2020-01-01T00:00:00+00:00",
+        },
+        "after_deadline": {"rater_id": "simulated:careful-78", "at": "2999-01-01T00:00:00+00:00"},
+        "simulated_unmarked": {"simulated": False},
+        "bad_time": {"at": "yesterday"},
+        "seconds_out_of_range": {"seconds": -1},
+    }[kind]
+    value |= changes
+    # Of the same name as the answer that counts, where it would be its double.
+    name = record_name(value["task_id"], value["rater_id"], 0)
+    return name, json.dumps(value).encode()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2000)), min_size=1, max_size=30))
+def test_bad_records_leave_the_verdict_as_it_is_without_them(recorded, bad):
+    spoiled = dict(
+        spoil(kind, recorded.lines[number % len(recorded.lines)], number) for kind, number in bad
+    )
+    found = recorded.judged(spoiled, recorded.gate.root / "spoiled")
+    assert found.verdict.checks == recorded.verdict.checks
+    assert (
+        found.ratings == look_at(recorded.campaign, now=recorded.at + timedelta(minutes=9)).ratings
+    )
+    assert sum(found.set_aside.values()) == len(spoiled)

@@ -36,7 +36,7 @@ def test_recorded_tasks_interleave_the_streams_and_name_each_once():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 9}, "expected schema 1"),
+        ({"schema": 9}, "expected schema 2"),
         ({"draws": [{"query_id": "q"}]}, "not a sampling plan"),
         ({"surprise": 1}, "not a sampling plan"),
         ({"draws": [Draw("q", "d", "whole", ("zz",)).__dict__]}, "a task that the plan does not"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.contracts.errors import InputError
-from components.human_eval.ratings import Rating, append_ratings, read_ratings, write_ratings
+from components.human_eval.ratings import Rating, read_ratings, write_ratings
 
 HEAD = "task_id,rater_id,grade,seconds\n"
 TASKS = ("t1", "t2")
@@ -88,14 +88,3 @@ def test_another_table_is_refused(tmp_path):
 def test_simulated_raters_are_read_where_they_are_allowed(tmp_path):
     found = read(tmp_path, "t1,simulated:careful-01,2,1\n", allow_simulated=True)
     assert found.valid[0].simulated
-
-
-def test_appending_keeps_what_stands_there(tmp_path):
-    path = tmp_path / "r.csv"
-    path.write_text(HEAD + "t1,ann,2,1\nt2,an")
-    append_ratings(path, [Rating("t2", "ann", 1, 2.0)])
-    found = read_ratings(path, tasks=TASKS)
-    assert len(found.valid) == 2
-    assert found.counts() == {"truncated": 1}
-    append_ratings(tmp_path / "new.csv", [Rating("t2", "ann", 1, 2.0)])
-    assert len(read_ratings(tmp_path / "new.csv", tasks=TASKS).valid) == 1

@@ -13,7 +13,7 @@ from components.human_eval.report import Findings, decision
 
 def findings(status, *checks):
     verdict = Verdict("human", status, "v1", "1" * 64, "", checks, "now", "tests")
-    return Findings(verdict, verdict, None, None, (), {}, 0, 0.0, None)
+    return Findings(None, verdict, verdict, None, (), {}, (), 0.0, {})
 
 
 SEEN = Check("similarity", "pass", "x", observed=0.412, requirement="> 0.560")

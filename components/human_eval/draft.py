@@ -1,0 +1,360 @@
+"""A campaign before anybody rates: drawn into a folder, and published from there.
+
+What is published was looked at first, if somebody wanted to; and it is published whole or not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from components.contracts.errors import InputError, LookalikeError
+from components.contracts.files import (
+    fresh_directory,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_atomically,
+    write_json,
+    write_json_lines,
+)
+from components.contracts.images import local_path
+from components.human_eval.answers import Answer, encode_answers
+from components.human_eval.assignments import live_work, qualification
+from components.human_eval.campaign import (
+    ANSWERS_FILE,
+    CAMPAIGN_FILE,
+    HISTORY_FILE,
+    PLAN_FILE,
+    SEALED,
+    TASKS_FILE,
+    Record,
+    campaign_id,
+    matching,
+    open_campaign,
+)
+from components.human_eval.config import GateConfig
+from components.human_eval.history import History
+from components.human_eval.label_studio import tasks_of
+from components.human_eval.pairs import Binding, PairBook, stem_of
+from components.human_eval.plan import Plan, image_stem
+from components.human_eval.rating_log import RatingLog
+from components.registry import campaigns
+from components.registry.backoff import Backoff, write_once
+from components.registry.campaigns import Current, campaign_prefix
+from components.registry.object_store import ObjectStore, PreconditionFailedError
+
+DRAFT_FILE = "draft.json"
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A campaign in a folder.
+
+    Attributes:
+        folder: Where it lies.
+        plan: Its plan.
+        config: Its policy.
+        raters: `web` or `simulated`.
+    """
+
+    folder: Path
+    plan: Plan
+    config: GateConfig
+    raters: str
+
+    @property
+    def binding(self) -> Binding:
+        """What is judged against what."""
+        plan = self.plan
+        return Binding(plan.version, plan.manifest_digest, plan.incumbent, plan.incumbent_digest)
+
+    @property
+    def id(self) -> str:
+        """What it will be called."""
+        digest = sha256_file(self.folder / PLAN_FILE)
+        return campaign_id(self.binding, self.config.guideline, digest)
+
+    def cost(self) -> dict[str, int]:
+        """Returns what it may cost: pairs, ratings, and the ratings that are spared."""
+        live, each = self.plan.live, self.config.ratings_per_pair
+        cached = len(self.plan.cached)
+        return {
+            "queries": len(self.plan.draws),
+            "comparisons": len(self.plan.comparisons)
+            + len(self.plan.anchor.comparisons if self.plan.anchor else ()),
+            "golds": len(self.plan.golds),
+            "pairs": len(live),
+            "pairs_cached": cached,
+            "ratings_at_most": (len(live) - cached) * each,
+            "ratings_saved": cached * each,
+        }
+
+
+def write_draft(
+    folder: Path,
+    plan: Plan,
+    book: PairBook,
+    config: GateConfig,
+    history: History,
+    answers: Iterable[Answer],
+    *,
+    raters: str,
+) -> Draft:
+    """Writes a campaign's files, images included, into a folder that becomes whole at once.
+
+    Raises:
+        InputError: An image is missing, or is not the one that was indexed.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = fresh_directory(folder.with_name(f".{folder.name}.building"))
+    (building / "images").mkdir()
+    for name, uri in sorted(book.images.items()):
+        (building / name).write_bytes(_image(name, uri))
+    for name, data in sorted(book.made.items()):
+        (building / name).write_bytes(data)
+    write_json(building / PLAN_FILE, plan.to_json())
+    write_json_lines(building / TASKS_FILE, plan.rater_view())
+    write_atomically(building / HISTORY_FILE, history.encode())
+    write_atomically(building / ANSWERS_FILE, encode_answers(answers))
+    write_atomically(building / "label_studio.json", tasks_of(plan))
+    _lay_out_work(building, plan, config)
+    write_json(
+        building / DRAFT_FILE,
+        {
+            "schema": 1,
+            "raters": raters,
+            "policy": config.to_json(),
+            "sealed": {name: sha256_file(building / name) for name in SEALED},
+        },
+    )
+    if folder.exists():
+        shutil.rmtree(folder)
+    building.replace(folder)
+    return Draft(folder, plan, config, raters)
+
+
+def _image(name: str, uri: str) -> bytes:
+    try:
+        data = local_path(uri).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{uri}: the image cannot be copied into the campaign ({error.strerror})"
+        ) from None
+    if stem_of(sha256_bytes(data)) != image_stem(name):
+        raise InputError(
+            f"{uri}: the image is not the one that was indexed (its SHA-256 differs); run the "
+            "pipeline again on the changed catalog"
+        )
+    return data
+
+
+def _lay_out_work(directory: Path, plan: Plan, config: GateConfig) -> None:
+    """Writes the work for people who rate without the application: who rates what, in order."""
+    seats = [f"seat-{number:02d}" for number in range(1, config.seats + 1)]
+    first = qualification(plan, seats, config)
+    everything = {pair.task_id: config.ratings_per_pair for pair in plan.live if not pair.cached}
+    seen = {seat: set(tasks) for seat, tasks in first.items()}
+    then = live_work(plan, everything, seats, seen, config)
+    lines = ["seat,position,task_id"]
+    for seat in seats:
+        for position, task in enumerate([*first[seat], *then[seat]], start=1):
+            lines.append(f"{seat},{position},{task}")
+    write_atomically(directory / "assignments.csv", "\n".join(lines) + "\n")
+
+
+def read_draft(folder: Path) -> Draft:
+    """Reads a campaign from a folder.
+
+    Raises:
+        InputError: The folder holds no draft, or a file is not as it was written.
+    """
+    source = folder / DRAFT_FILE
+    value: dict[str, Any] = read_json(source)
+    try:
+        sealed, raters, policy = value["sealed"], str(value["raters"]), value["policy"]
+        changed = [name for name in SEALED if sha256_file(folder / name) != sealed[name]]
+    except (KeyError, TypeError, OSError) as error:
+        raise InputError(f"{source}: not a campaign's draft ({error!r})") from None
+    if changed:
+        raise InputError(
+            f"{folder / changed[0]}: changed since the draft was written (its SHA-256 differs); "
+            "draw the plan again"
+        )
+    plan = Plan.from_json(read_json(folder / PLAN_FILE), source=str(folder / PLAN_FILE))
+    config = GateConfig.from_json(policy)
+    if config.digest != plan.policy_digest:
+        raise InputError(f"{source}: the policy is not the one that the plan was drawn by")
+    return Draft(folder, plan, config, raters)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a draft.
+
+    Attributes:
+        campaign: The campaign that raters are at.
+        resumed: Whether it was there before.
+        superseded: The version whose campaign was closed for it; empty for none.
+        policy_changed: Settings that were changed after the first rating; it must not pass.
+    """
+
+    campaign: str
+    resumed: bool = False
+    superseded: str = ""
+    policy_changed: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why it must not pass, one sentence each."""
+        if not self.policy_changed:
+            return ()
+        return (
+            f"the policy was changed after the first rating ({', '.join(self.policy_changed)}): "
+            "thresholds are chosen before the ratings are seen",
+        )
+
+
+def resumable(
+    store: ObjectStore, channel: str, binding: Binding, config: GateConfig
+) -> Published | None:
+    """Returns the campaign that a new attempt with the same digests goes on with, if any.
+
+    Thresholds may change until the first rating: nobody has chosen them in the light of one. After
+    it they may not, and the campaign cannot be dodged by drawing another.
+    """
+    for name in matching(store, channel, binding, config.guideline):
+        found = open_campaign(store, channel, name)
+        if found.config.digest == config.digest:
+            return Published(name, resumed=True)
+        if not RatingLog(store, found.prefix).has_ratings():
+            continue
+        old, new = found.config.to_json(), config.to_json()
+        changed = sorted(key for key in new if old.get(key) != new[key])
+        kept = tuple(key for key in changed if key not in ("policy", "seats", "panel"))
+        return Published(name, resumed=True, policy_changed=kept)
+    return None
+
+
+def publish(
+    store: ObjectStore,
+    channel: str,
+    draft: Draft,
+    *,
+    now: datetime,
+    who: str,
+    supersede: bool,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
+    backoff: Backoff | None = None,
+) -> Published:
+    """Publishes a draft and makes it the channel's running campaign.
+
+    Args:
+        store: The registry's store.
+        channel: The channel.
+        draft: What to publish.
+        now: The time: nothing that was rated before counts.
+        who: The person or pipeline.
+        supersede: Whether a campaign about another candidate that still runs is closed for it.
+        progress: Told how many files of how many are there.
+        backoff: How long a write is tried.
+
+    Raises:
+        LookalikeError: Another candidate's campaign runs and is not to be superseded, or somebody
+            else published at the same time.
+    """
+    backoff = backoff or Backoff()
+    found = resumable(store, channel, draft.binding, draft.config)
+    if found is not None:
+        return found
+    current, generation = campaigns.read_current(store, channel)
+    running = ""
+    if current.campaign and not campaigns.read_state(store, channel, current.campaign).closed:
+        running = current.version
+        if not supersede:
+            raise LookalikeError(
+                f"channel {channel}: raters are at {current.version} since {current.since} "
+                f"(campaign {current.campaign}); to close that for {draft.plan.version}, say "
+                "--supersede"
+            )
+    prefix = campaign_prefix(channel, draft.id)
+    files = sorted(path for path in draft.folder.rglob("*") if path.is_file())
+    files = [path for path in files if path.name != DRAFT_FILE]
+    _upload(store, prefix, draft.folder, files, backoff, progress)
+    record = Record(
+        now,
+        draft.binding,
+        draft.raters,
+        draft.config.to_json(),
+        draft.config.digest,
+        {name: sha256_file(draft.folder / name) for name in SEALED},
+    )
+    # Last: whoever sees the record sees everything else.
+    if not write_once(store, prefix + CAMPAIGN_FILE, record.to_bytes(), backoff):
+        raise LookalikeError(f"{prefix}: somebody published the same plan at the same time")
+    new = Current(
+        draft.id,
+        draft.plan.version,
+        draft.plan.manifest_digest,
+        draft.plan.incumbent,
+        now.isoformat(timespec="seconds"),
+    )
+    try:
+        campaigns.make_current(store, channel, new, generation=generation)
+    except PreconditionFailedError:
+        raise LookalikeError(
+            f"channel {channel}: somebody else published a campaign at the same time; look at "
+            "`lookalike eval status` and decide anew"
+        ) from None
+    if running:
+        campaigns.close(
+            store, channel, current.campaign, state=campaigns.SUPERSEDED, at=now, who=who,
+            why=f"superseded by the newer candidate {draft.plan.version}",
+            superseded_by=draft.plan.version, backoff=backoff,
+        )  # fmt: skip
+    return Published(draft.id, superseded=running)
+
+
+def _upload(
+    store: ObjectStore,
+    prefix: str,
+    folder: Path,
+    files: list[Path],
+    backoff: Backoff,
+    progress: Callable[[int, int], None],
+) -> None:
+    def upload(path: Path) -> None:
+        key = prefix + path.relative_to(folder).as_posix()
+        if not write_once(store, key, path.read_bytes(), backoff):
+            raise LookalikeError(f"{key}: holds something else; a campaign is never changed")
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for done, _ in enumerate(pool.map(upload, files), start=1):
+            progress(done, len(files))
+
+
+def draft_json(draft: Draft) -> dict[str, Any]:
+    """Returns what a person or a program wants to know of a draft before publishing it."""
+    plan = draft.plan
+    anchor = plan.anchor
+    return {
+        "campaign": draft.id,
+        **asdict(draft.binding),
+        "raters": draft.raters,
+        "policy": draft.config.policy,
+        "sampling": plan.sampling,
+        "churn": plan.churn,
+        "margin": plan.margin,
+        "anchor": None if anchor is None else anchor.version,
+        "guarded": list(plan.guarded),
+        "refused_lately": plan.refused,
+        **draft.cost(),
+        "notes": json.loads(json.dumps(plan.notes)),
+    }
