@@ -26,6 +26,7 @@ from types import FrameType
 
 from components.contracts.errors import InputError, LookalikeError
 from serving import log
+from serving.identity.sessions import share_key
 from serving.settings import Settings
 
 # `serving.metrics` reads it; not imported from there, because it must be set first.
@@ -74,6 +75,8 @@ class Supervisor:
             LookalikeError: A worker could not begin to serve.
         """
         log.configure()
+        # A browser signs in with one worker, and the next page comes from another.
+        share_key()
         metrics = None
         if not os.environ.get(_METRICS_VARIABLE):
             metrics = tempfile.mkdtemp(prefix="lookalike-metrics-")

@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,17 +22,27 @@ from components.contracts.errors import InputError
 from serving.identity.principal import Principal
 
 KEY_VARIABLE = "LOOKALIKE_SESSION_KEY_FILE"
+_SHARED_VARIABLE = "LOOKALIKE_SESSION_KEY"
 _SHORTEST_KEY = 32
 
 
-def read_key(file: Path | None) -> bytes:
-    """Returns the key that cookies are signed with; a fresh one where no file is named.
+def share_key(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Makes a key for the processes that this one starts, where nobody has named a file."""
+    environment.setdefault(_SHARED_VARIABLE, secrets.token_hex(32))
+
+
+def read_key(file: Path | None, environment: Mapping[str, str] = os.environ) -> bytes:
+    """Returns the key that cookies are signed with.
+
+    Args:
+        file: Where it is; None for the one that `share_key` has made, or else a fresh one.
+        environment: Where that one is.
 
     Raises:
         InputError: The file cannot be read or is shorter than 32 bytes.
     """
     if file is None:
-        return os.urandom(32)
+        return environment.get(_SHARED_VARIABLE, "").encode() or os.urandom(32)
     try:
         key = file.read_bytes().strip()
     except OSError as error:

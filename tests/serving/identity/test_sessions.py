@@ -7,7 +7,7 @@ import pytest
 
 from components.contracts.errors import InputError
 from serving.identity.principal import Principal
-from serving.identity.sessions import Sessions, read_key
+from serving.identity.sessions import Sessions, read_key, share_key
 
 KEY = b"k" * 32
 ADA = Principal("ada", frozenset({"operate"}), "token", "1" * 64)
@@ -87,9 +87,18 @@ def test_a_session_is_no_form_and_the_other_way_round(sessions):
 def test_keys_are_read_and_short_ones_refused(tmp_path):
     (tmp_path / "key").write_bytes(KEY + b"\n")
     assert read_key(tmp_path / "key") == KEY
-    assert read_key(None) != read_key(None)
+    assert read_key(None, {}) != read_key(None, {})
     (tmp_path / "key").write_bytes(b"short")
     with pytest.raises(InputError, match="at least 32 bytes, received 5"):
         read_key(tmp_path / "key")
     with pytest.raises(InputError, match="cannot be read"):
         read_key(tmp_path / "not")
+
+
+def test_processes_of_one_server_share_a_key():
+    environment = {}
+    share_key(environment)
+    first = read_key(None, environment)
+    share_key(environment)
+    assert read_key(None, environment) == first
+    assert len(first) >= 32
