@@ -14,9 +14,11 @@ from pipelines.cli.lazy_group import LazyGroup
 
 _COMMANDS = {
     "run": "pipelines.cli.run_command:run",
+    "delta": "pipelines.cli.delta_command:delta",
     "compile": "pipelines.cli.compile_command:compile_",
     "parameters": "pipelines.cli.parameters_command:parameters",
     "serve": "pipelines.cli.serve_command:serve",
+    "rate": "pipelines.cli.rate_command:rate",
     "ask": "pipelines.cli.ask_command:ask",
     "index": "pipelines.cli.index_commands:index",
     "dataset": "pipelines.cli.dataset_commands:dataset",

@@ -1,0 +1,1 @@
+"""The rating application: people judge pairs of pictures, one at a time."""

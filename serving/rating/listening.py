@@ -1,0 +1,52 @@
+"""The socket that the rating application listens on, and how it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+
+from components.contracts.errors import LookalikeError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a bound socket that listens already, so that a second server on it fails at once.
+
+    Raises:
+        LookalikeError: The address cannot be bound.
+    """
+    listener: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise LookalikeError(
+            f"cannot listen on {host} port {port}: {error.strerror}; stop what listens there, or "
+            "choose another with --port (0 takes a free one)"
+        ) from None
+    return listener
+
+
+def bracketed(host: str) -> str:
+    """Returns a host as an address spells it."""
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def quiet_signals() -> Iterator[None]:
+    """Lets a stop that was asked for end with 0: uvicorn raises its signal again at the end."""
+    stops = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, lambda *_: None) for number in stops}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
