@@ -75,8 +75,9 @@ def upsert(
     if isinstance(searcher, ExactSearcher):
         return Grown(ExactSearcher(after), after, order)
     from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
+    from components.search.sharded import ShardedSearcher  # noqa: PLC0415
 
-    if not isinstance(searcher, ScannSearcher):
+    if not isinstance(searcher, ScannSearcher | ShardedSearcher):
         raise _unsupported(searcher)
     return Grown(searcher.upserted(at, after), after, order)
 
@@ -107,7 +108,10 @@ def delete(searcher: Searcher, vectors: Vectors, positions: Sequence[int]) -> Gr
     if isinstance(searcher, ExactSearcher):
         return Grown(ExactSearcher(after), after, order)
     from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
+    from components.search.sharded import ShardedSearcher  # noqa: PLC0415
 
+    if isinstance(searcher, ShardedSearcher):
+        return Grown(searcher.deleted(order, after), after, order)
     if not isinstance(searcher, ScannSearcher):
         raise _unsupported(searcher)
     return Grown(searcher.deleted(positions, order), after, order)
@@ -125,6 +129,10 @@ def rebalance(searcher: Searcher, vectors: Vectors) -> Searcher:
     """
     items, _ = _check_index(searcher, vectors)
     parameters = searcher.parameters
+    from components.search.sharded import ShardedSearcher  # noqa: PLC0415
+
+    if isinstance(searcher, ShardedSearcher):
+        raise InputError("index: an index in shards is trained anew by the index step")
     if parameters.backend == "tree_ah":
         # A catalog that has shrunk cannot fill the partitions it had.
         leaves = max(1, min(parameters.leaves, items // 4))

@@ -32,8 +32,10 @@ SCANN_DIRECTORY = "index/scann"
 MIN_QUANTISED_POINTS = 16
 # float32 rounding over thousands of dimensions stays well below this.
 _NORM_TOLERANCE = 1e-3
-# Scores held at once by exact search, in float32 values (64 MiB).
+# Scores held at once by exact search, in float32 values (64 MiB), and of how many items: reading
+# a large catalog once for a few hundred queries, not for each.
 _EXACT_BLOCK = 16 * 1024 * 1024
+_EXACT_ITEMS = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -169,30 +171,53 @@ class ExactSearcher:
         items = self.shape[0]
         found = min(k, items)
         indices, scores = empty_answer(len(vectors), k)
-        rows = max(1, _EXACT_BLOCK // max(1, items))
+        step = min(items, max(found, _EXACT_ITEMS))
+        rows = max(1, _EXACT_BLOCK // step)
         for start in range(0, len(vectors), rows):
-            block = np.asarray(vectors[start : start + rows] @ self._vectors.T)
-            if found < items:
-                best = np.argpartition(block, items - found, axis=1)[:, items - found :]
-            else:
-                best = np.broadcast_to(np.arange(items), block.shape)
-            values = np.take_along_axis(block, best, axis=1)
-            # Of scores that tie for the last place, the partition keeps any: keep the first.
-            last = values.min(axis=1, keepdims=True)
-            tied = np.sum(block == last, axis=1) > np.sum(values == last, axis=1)
-            for row in np.flatnonzero(tied):
-                near = np.flatnonzero(block[row] >= last[row])
-                near = near[np.argsort(-block[row, near], kind="stable")[:found]]
-                best[row], values[row] = near, block[row, near]
-            order = np.lexsort((best, -values), axis=1)
-            stop = start + len(block)
-            indices[start:stop, :found] = np.take_along_axis(best, order, axis=1)
-            scores[start:stop, :found] = np.take_along_axis(values, order, axis=1)
+            asked = vectors[start : start + rows]
+            best, values = _best_of(np.asarray(asked @ self._vectors[:step].T), found)
+            for first in range(step, items, step):
+                block = np.asarray(asked @ self._vectors[first : first + step].T)
+                _take_better(best, values, block, first)
+            indices[start : start + len(best), :found] = best
+            scores[start : start + len(best), :found] = values
         return indices, scores
 
     def save(self, directory: Path) -> None:
         """Writes nothing: the bundle's vectors are all that exact search needs."""
         del directory
+
+
+def _best_of(block: Vectors, found: int) -> tuple[Indices, Vectors]:
+    """Returns the `found` best columns of each row, best first, and their scores."""
+    items = block.shape[1]
+    if found < items:
+        best = np.argpartition(block, items - found, axis=1)[:, items - found :]
+    else:
+        best = np.broadcast_to(np.arange(items), block.shape)
+    values = np.take_along_axis(block, best, axis=1)
+    # Of scores that tie for the last place, the partition keeps any: keep the first.
+    last = values.min(axis=1, keepdims=True)
+    tied = np.sum(block == last, axis=1) > np.sum(values == last, axis=1)
+    for row in np.flatnonzero(tied):
+        near = np.flatnonzero(block[row] >= last[row])
+        near = near[np.argsort(-block[row, near], kind="stable")[:found]]
+        best[row], values[row] = near, block[row, near]
+    order = np.lexsort((best, -values), axis=1)
+    return np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def _take_better(best: Indices, values: Vectors, block: Vectors, first: int) -> None:
+    """Puts columns of a later block in place of worse ones; equal scores do not displace."""
+    rows, columns = np.nonzero(block > values[:, -1:])
+    if not len(rows):
+        return
+    bounds = np.flatnonzero(np.diff(rows)) + 1
+    for row, near in zip(rows[np.r_[0, bounds]], np.split(columns, bounds), strict=True):
+        together = np.concatenate([values[row], block[row, near]])
+        order = np.argsort(-together, kind="stable")[: len(values[row])]
+        best[row] = np.concatenate([best[row], near + first])[order]
+        values[row] = together[order]
 
 
 def empty_answer(queries: int, k: int) -> tuple[Indices, Vectors]:
@@ -328,11 +353,33 @@ def save(searcher: Searcher, vectors: Vectors, bundle: Path) -> None:
         directory = bundle / SCANN_DIRECTORY
         directory.mkdir(parents=True)
         searcher.save(directory)
-    items, dim = searcher.shape
-    write_json(
-        bundle / CONFIG_FILE,
-        {"items": items, "dim": dim, "parameters": searcher.parameters.to_json()},
-    )
+    sizes: Sequence[int] | None = getattr(searcher, "sizes", None)
+    write_config(bundle, searcher.parameters, shape=searcher.shape, shards=sizes)
+
+
+def write_config(
+    bundle: Path,
+    parameters: IndexParameters,
+    *,
+    shape: tuple[int, int],
+    shards: Sequence[int] | None = None,
+) -> None:
+    """Writes what `load` needs to know.
+
+    Args:
+        bundle: The bundle's directory.
+        parameters: How the index was built and searches.
+        shape: Items and dimensions.
+        shards: The sizes of the shards; None for an index in one piece.
+    """
+    config: dict[str, Any] = {
+        "items": shape[0],
+        "dim": shape[1],
+        "parameters": parameters.to_json(),
+    }
+    if shards is not None:
+        config["shards"] = list(shards)
+    write_json(bundle / CONFIG_FILE, config)
 
 
 def load_vectors(bundle: Path) -> Vectors:
@@ -354,8 +401,13 @@ def load_vectors(bundle: Path) -> Vectors:
     return np.asarray(vectors)
 
 
-def load(bundle: Path) -> Searcher:
+def load(bundle: Path, *, resident: bool = True) -> Searcher:
     """Loads a bundle's searcher; the caller has checked the bundle's sums.
+
+    Args:
+        bundle: The bundle's directory.
+        resident: Whether all shards of an index in shards stay in memory; when not, each search
+            loads one after the other, which a build that has memory for one of them does.
 
     Raises:
         InputError: Files are missing, or do not belong together.
@@ -374,6 +426,16 @@ def load(bundle: Path) -> Searcher:
         )
     if parameters.backend == "brute_force":
         return ExactSearcher(vectors)
+    directory = bundle / SCANN_DIRECTORY
+    sizes = config.get("shards")
+    if sizes is not None:
+        if not isinstance(sizes, list) or not sizes or sum(sizes) != config["items"]:
+            raise InputError(
+                f"{path}: expected shards of {config['items']} vectors in all, found {sizes}"
+            )
+        from components.search.sharded import load_shards  # noqa: PLC0415
+
+        return load_shards(directory, parameters, sizes, dim=config["dim"], resident=resident)
     from components.search.scann_backend import ScannSearcher  # noqa: PLC0415
 
-    return ScannSearcher.load(bundle / SCANN_DIRECTORY, parameters, shape=vectors.shape)
+    return ScannSearcher.load(directory, parameters, shape=vectors.shape)

@@ -58,6 +58,18 @@ def test_exact_search_in_blocks_answers_as_in_one(monkeypatch):
     np.testing.assert_array_equal(whole[0], oracle(vectors, queries, 7))
 
 
+@pytest.mark.parametrize("queries", [1, 9])
+def test_exact_search_over_item_blocks_answers_as_in_one(monkeypatch, queries):
+    # Repeated vectors: equal scores across blocks are ordered by position all the same.
+    vectors = np.concatenate([unit(60), unit(60)[::-1], unit(37, seed=3)])
+    asked = np.concatenate([unit(queries - 1, seed=1), vectors[5:6]]) if queries > 1 else unit(1)
+    whole = ExactSearcher(vectors).search(asked, 12)
+    monkeypatch.setattr(search, "_EXACT_ITEMS", 20)
+    blocks = ExactSearcher(vectors).search(asked, 12)
+    np.testing.assert_array_equal(whole[0], blocks[0])
+    np.testing.assert_allclose(whole[1], blocks[1], atol=1e-6)
+
+
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 40), queries=st.integers(0, 5), k=st.integers(1, 60))
 def test_exact_search_pads_what_is_not_there(rows, queries, k):
