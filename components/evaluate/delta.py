@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ from components.evaluate.evaluate import evaluate_candidate
 
 _GOLDEN_ANSWERS = "golden/answers.json"
 _GOLDEN_QUERIES = "golden/queries.npy"
+_NOTE = (
+    "A delta: thresholds on shopper photos were held by the whole build that it came from, with "
+    "the same encoder; they are not asked again."
+)
 
 
 def evaluate_delta(
@@ -39,7 +44,8 @@ def evaluate_delta(
     """Gives the offline verdict on a delta: the same checks as on a whole build, and its own.
 
     The catalog is what the delta indexes, the photos are its golden ones, the incumbent is what it
-    was made of.
+    was made of. What the golden photos show is not recorded, so that thresholds on shopper photos
+    cannot be asked again: they held for the origin, whose encoder this is.
 
     Args:
         bundle: The delta.
@@ -63,10 +69,16 @@ def evaluate_delta(
             incumbent_bundle=base,
             incumbent=read_manifest(base).version,
             registry=registry,
-            config=config,
+            config=replace(
+                config,
+                min_leaf_hit_at_10=0.0,
+                min_leaf_precision_at_10=0.0,
+                min_product_recall_at_10=0.0,
+            ),
             output=output,
             report=report,
             origin=origin,
+            notes=(_NOTE,),
         )
 
 

@@ -52,6 +52,7 @@ def evaluate_candidate(
     output: Path,
     report: Path,
     origin: Path | None = None,
+    notes: Sequence[str] = (),
     server: str = "serving",
 ) -> Verdict:
     """Evaluates a candidate bundle and gives the offline gate's verdict.
@@ -68,6 +69,7 @@ def evaluate_candidate(
         output: Directory to write `metrics.json`, `results/*.jsonl` and, last, `verdict.json` to.
         report: HTML file to write the page for people to.
         origin: Where the candidate is a delta, the whole build that it came from.
+        notes: What a reader of the verdict should know besides, one sentence each.
         server: The module, or .py file, of the server.
 
     Returns:
@@ -102,14 +104,14 @@ def evaluate_candidate(
         if lineage := read_lineage(read_manifest(bundle)):
             changes, figures["delta"] = delta_checks.checks(study, lineage, origin, config)
             found += changes
-        notes = [*study.notes, *_remarks(study, registry, config)]
+        remarks = [*notes, *study.notes, *_remarks(study, registry, config)]
         progress.advance(note="starting the server" if registry else "")
         if registry:
             launch = Launch(registry, read_manifest(bundle).version, server=server)
             served, figures["server"] = infra.validate(bundle, launch, config)
             found += served
         progress.advance(note="")
-    verdict = _verdict(bundle, found, incumbent, notes, config)
+    verdict = _verdict(bundle, found, incumbent, remarks, config)
     write_json(output / METRICS_FILE, figures)
     write_atomically(report, render(verdict, figures, study))
     write_json(output / VERDICT_FILE, verdict.to_json())

@@ -284,7 +284,7 @@ def _check_latency(figures: dict[str, float], config: EvaluateConfig) -> Check:
     words = [
         f"{words} takes {figures[f'{name}_p50_ms']:.1f} ms at the median, "
         f"{figures[f'{name}_p95_ms']:.1f} at p95, {figures[f'{name}_p99_ms']:.1f} at p99"
-        for name, words in (("search", "a search by photo"), ("similar", "items like an item"))
+        for name, words in (("search", "a search by photo"), ("similar", "a search by item"))
         if f"{name}_p50_ms" in figures
     ]
     measured = "search" if "search_p95_ms" in figures else "similar"
