@@ -109,6 +109,8 @@ lock-images:  ## Pin only the dependencies of the images
 		$(PIN_IMAGE) pyproject.toml --extra $$image --output-file infra/locks/$$image.txt || exit 1; \
 	done
 	$(PIN_IMAGE) pyproject.toml --extra serving --extra tracing --output-file infra/locks/serving.txt
+	$(PIN_IMAGE) pyproject.toml --extra tensorflow --extra cuda \
+		--output-file infra/locks/tensorflow-cuda.txt
 	$(PIN_IMAGE) --no-deps --group image-executor --output-file infra/locks/executor.txt
 	$(PIN_IMAGE) --group image-build --output-file infra/locks/build.txt
 
