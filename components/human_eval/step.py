@@ -169,7 +169,7 @@ def ask_raters(
         draft = draw(
             store, channel, binding, material, config,
             folder=Path(scratch) / "draft", raters=raters, now=now,
-            retrained=_retrained(bundles, binding),
+            retrained=was_retrained(bundles, binding),
         )  # fmt: skip
         with Progress("publishing the campaign", unit="files") as shown:
             return publish(
@@ -183,7 +183,7 @@ def ask_raters(
             )
 
 
-def _retrained(bundles: Registry, binding: Binding) -> bool:
+def was_retrained(bundles: Registry, binding: Binding) -> bool:
     """Whether the encoder was trained from scratch: results change all over, by chance as well."""
     return bundles.has(binding.version) and bundles.manifest(binding.version)[0].mode == "scratch"
 

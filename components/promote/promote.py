@@ -16,7 +16,7 @@ from typing import Any, Literal
 from components.contracts.bundle import Manifest
 from components.contracts.errors import LookalikeError
 from components.promote import inheritance
-from components.registry import publish
+from components.registry import campaigns, publish
 from components.registry.channel import ChannelState, Move, check_channel, check_text
 from components.registry.policy import Policy
 from components.registry.registry import ConflictError, RefusedError, Registry
@@ -136,7 +136,25 @@ def promote_candidate(  # noqa: PLR0911
         if now.live == version:
             return PromotionOutcome("unchanged", (_since(now),), version, version)
         return PromotionOutcome("refused", (str(error),), version, now.live)
+    notes = (*notes, *_close_campaign(opened, channel, version, digest, who))
     return PromotionOutcome("promoted", notes, version, move.previous, move=move)
+
+
+def _close_campaign(
+    registry: Registry, channel: str, version: str, digest: str, who: str
+) -> Iterator[str]:
+    """Closes what raters were at: it compared with what is no longer live.
+
+    The channel has moved: that this fails must not look as if it had not. Whoever judges the
+    campaign sees by itself that its incumbent has changed.
+    """
+    try:
+        for campaign in campaigns.expire_after_promotion(
+            registry.store, channel, live=version, live_digest=digest, at=datetime.now(UTC), who=who
+        ):
+            yield f"closed the rating campaign {campaign}: it compared with what is no longer live"
+    except LookalikeError as error:
+        yield f"the channel's rating campaign could not be closed: {error}"
 
 
 def _fatal(registry: Registry, state: ChannelState, manifest: Manifest) -> Iterator[str]:

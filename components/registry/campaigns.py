@@ -153,7 +153,7 @@ def note_look(
     state = RUNNING if status == "undecided" else EXPIRED if status == "expired" else DECIDED
     return _change(
         store, channel, campaign,
-        lambda old: replace(old, state=state, status=status, at=at.isoformat(timespec="seconds")),
+        lambda old: replace(old, state=state, status=status, at=at.isoformat(timespec="milliseconds")),
         backoff,
     )  # fmt: skip
 
@@ -189,7 +189,7 @@ def close(
     return _change(
         store, channel, campaign,
         lambda old: replace(
-            old, state=state, status="expired", at=at.isoformat(timespec="seconds"), who=who,
+            old, state=state, status="expired", at=at.isoformat(timespec="milliseconds"), who=who,
             why=why, superseded_by=superseded_by,
         ),
         backoff or Backoff(),

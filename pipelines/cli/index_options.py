@@ -75,6 +75,11 @@ def with_reason(command: Command) -> Command:
     command = click.option(
         "--reason", required=True, help="Why, in words; stands in the history for ever."
     )(command)
+    return with_who(command)
+
+
+def with_who(command: Command) -> Command:
+    """Adds `--who`."""
     return click.option(
         "--who",
         default=_me,

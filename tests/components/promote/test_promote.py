@@ -12,6 +12,7 @@ import pytest
 
 from components.contracts.errors import InputError, LookalikeError
 from components.promote.promote import PromotionOutcome, item_churn, promote_candidate
+from components.registry import campaigns
 from components.registry.policy import Policy
 from components.registry.registry import Registry
 
@@ -358,3 +359,61 @@ def test_an_unreadable_policy_or_channel_stops_everything(shop: Shop) -> None:
 def test_churn_by_hand() -> None:
     assert item_churn({"a", "b", "c"}, {"b", "c", "d"}) == pytest.approx(1 - 2 / 4)
     assert item_churn(set(), set()) == 0.0
+
+
+def test_a_promotion_closes_the_campaign_that_compared_with_what_was_live(shop: Shop) -> None:
+    store = shop.registry.store
+    running = campaigns.Current("c3", "v3", "3" * 64, "v1", "2026-11-22T00:00:00+00:00")
+    campaigns.make_current(store, "prod", running, generation=0)
+    shop.judge("offline")
+    shop.judge("human")
+    outcome = shop.promote()
+    assert outcome.outcome == "promoted"
+    assert outcome.reasons == (
+        "closed the rating campaign c3: it compared with what is no longer live",
+    )
+    state = campaigns.read_state(store, "prod", "c3")
+    assert (state.state, state.who, state.why) == (
+        "expired", "alice", "v2 went live while v3 was being rated",
+    )  # fmt: skip
+
+
+def test_the_campaign_of_the_version_that_goes_live_stays_as_it_was(shop: Shop) -> None:
+    store = shop.registry.store
+    digest = shop.registry.manifest("v2")[1]
+    running = campaigns.Current("c2", "v2", digest, "v1", "2026-11-22T00:00:00+00:00")
+    campaigns.make_current(store, "prod", running, generation=0)
+    shop.judge("offline")
+    shop.judge("human")
+    assert shop.promote().reasons == ()
+    assert campaigns.read_state(store, "prod", "c2").state == "running"
+
+
+def test_a_campaign_that_cannot_be_closed_does_not_undo_the_promotion(shop: Shop) -> None:
+    shop.registry.store.write("campaigns/prod/current.json", b"{")
+    shop.judge("offline")
+    shop.judge("human")
+    outcome = shop.promote()
+    assert outcome.outcome == "promoted"
+    assert "could not be closed" in outcome.reasons[0]
+    assert shop.registry.channel("prod").live == "v2"
+
+
+def test_a_human_verdict_older_than_the_policy_is_refused(shop: Shop) -> None:
+    shop.judge("offline")
+    shop.judge("human", created=ago(days=14, minutes=5))
+    assert "human: the verdict is 14.0 days old; at most 14 are allowed" in refused(shop)
+
+
+def test_a_simulated_human_verdict_is_refused_where_the_policy_wants_people(shop: Shop) -> None:
+    shop.judge("offline")
+    shop.judge("human", simulated=True)
+    assert "human: no person judged this" in refused(shop)
+    shop.registry.set_policy("prod", Policy(allow_simulated=True), replace=True)
+    assert shop.promote().outcome == "promoted"
+
+
+def test_a_human_verdict_against_another_incumbent_is_refused(shop: Shop) -> None:
+    shop.judge("offline")
+    shop.judge("human", incumbent="v0")
+    assert "human: the verdict compares with v0, but v1 is live" in refused(shop)
