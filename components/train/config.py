@@ -36,6 +36,14 @@ class TrainConfig:
         product_weight: Weight of the loss over products.
         leaf_weight: Weight of the loss over the deepest level of the taxonomy.
         ancestor_weight: Weight of the loss over each level above.
+        margin: How much closer than any other an example must come to its class, in cosine.
+        tree_smoothing: Whether smoothing prefers classes that are near in the taxonomy.
+        contrastive_weight: Weight of the contrastive loss over products; wants views_per_product.
+        contrastive_temperature: What its cosines are divided by.
+        views_per_product: Views of one product that come together in a batch; 1 mixes freely.
+        class_balance: How far rare types are shown more often: 0 as they come, 1 all equally.
+        squeeze_excite: Whether blocks weigh their channels (Hu et al., 2018).
+        antialias: Whether the stem blurs before it halves the image (Zhang, 2019).
         flip_average: Whether an embedding averages an image and its mirror image.
         precision: Arithmetic of the convolutions while training: `float32`, `bfloat16`, or `auto`
             for bfloat16 where the processor has it.
@@ -68,6 +76,14 @@ class TrainConfig:
     product_weight: float = 1.0
     leaf_weight: float = 0.5
     ancestor_weight: float = 0.25
+    margin: float = 0.0
+    tree_smoothing: bool = False
+    contrastive_weight: float = 0.0
+    contrastive_temperature: float = 0.1
+    views_per_product: int = 1
+    class_balance: float = 0.0
+    squeeze_excite: bool = False
+    antialias: bool = False
     flip_average: bool = True
     precision: str = "auto"
     workers: int = 2
@@ -93,13 +109,27 @@ class TrainConfig:
             _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
         for name in ("early_share", "momentum", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
-        for name in ("learning_rate", "logit_scale"):
+        for name in ("learning_rate", "logit_scale", "contrastive_temperature"):
             _require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
         _require(
             self.batch_size % self.workers == 0,
             "batch_size",
             f"a multiple of the {self.workers} workers",
             self.batch_size,
+        )
+        _require(self.class_balance <= 1, "class_balance", "0 to 1", self.class_balance)
+        per_worker = self.batch_size // self.workers
+        _require(
+            per_worker % self.views_per_product == 0,
+            "views_per_product",
+            f"a divisor of the {per_worker} examples a worker",
+            self.views_per_product,
+        )
+        _require(
+            not self.contrastive_weight or self.views_per_product > 1,
+            "contrastive_weight",
+            "0 while views_per_product is 1: a product has no other view in its batch",
+            self.contrastive_weight,
         )
         _require(
             max(self.product_weight, self.leaf_weight, self.ancestor_weight) > 0,
@@ -145,6 +175,10 @@ _LEAST: Mapping[str, float] = {
     "product_weight": 0,
     "leaf_weight": 0,
     "ancestor_weight": 0,
+    "margin": 0,
+    "contrastive_weight": 0,
+    "views_per_product": 1,
+    "class_balance": 0,
     "workers": 1,
     "threads": 0,
     "seed": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from components.contracts.files import read_json
 from components.train.augment import make_augment, matte
 from components.train.augment_config import Augmentation
 from components.train.labels import LabelSpace
+from components.train.sampling import balanced_repeats, bring_together, repeat_by_leaf
 
 _PARSE_BATCH = 64
 _STREAMING_BUFFER = 4096
@@ -87,6 +89,14 @@ def scan(examples: Path, split: str) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield product.decode(), tuple(int(class_id) for class_id in path if class_id >= 0)
 
 
+def leaf_repeats(examples: Path, labels: LabelSpace, balance: float) -> npt.NDArray[np.float32]:
+    """Returns how often each leaf's training examples are shown, see `balanced_repeats`."""
+    depth = len(labels.levels)
+    found = Counter(path[-1] for _, path in scan(examples, "train") if len(path) == depth)
+    counts = np.array([found[class_id] for class_id in labels.levels[-1]], np.int64)
+    return balanced_repeats(counts, balance)
+
+
 def stored_images(examples: Path, *, stored_size: int, count: int) -> npt.NDArray[np.uint8]:
     """Returns the first training images as they are stored, uint8 `[n, size, size, 3]`."""
     records = tf.data.TFRecordDataset(record_files(examples, "train")).batch(count)
@@ -146,6 +156,8 @@ def training_batches(
     shard: int,
     shards: int,
     cache_megabytes: int,
+    views_per_product: int = 1,
+    repeats: npt.NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:
     """Builds one worker's endless stream of augmented batches.
 
@@ -164,6 +176,12 @@ def training_batches(
         shard: Number of this worker.
         shards: Number of workers.
         cache_megabytes: The cut-outs are kept in memory when this worker's share is smaller.
+        views_per_product: Views of one product that follow each other in a batch.
+        repeats: How often each leaf's examples are shown, on average; None for once each.
+
+    Raises:
+        InputError: Views of one product are to come together, and the cut-outs do not fit into
+            memory.
 
     Returns:
         Batches of images uint8 `[batch_size, input_size, input_size, 3]`, rows int32
@@ -188,8 +206,19 @@ def training_batches(
     cached = share * statistics.stored_size**2 * 4 <= cache_megabytes * 2**20
     if cached:
         cutouts = cutouts.cache()
+    if views_per_product > 1 and not cached:
+        needed = share * statistics.stored_size**2 * 4 // 2**20 + 1
+        raise InputError(
+            f"train.views_per_product: expected 1, or cache_megabytes of at least {needed}, "
+            f"received {views_per_product} and {cache_megabytes}: views are brought together in "
+            "memory"
+        )
+    if repeats is not None:
+        cutouts = repeat_by_leaf(cutouts, repeats, seed=seed)
     buffer = share if cached else min(share, _STREAMING_BUFFER)
     cutouts = cutouts.shuffle(buffer, seed=seed + 1, reshuffle_each_iteration=True).repeat()
+    if views_per_product > 1:
+        cutouts = bring_together(cutouts, views_per_product)
     batches = cutouts.batch(batch_size, drop_remainder=True).enumerate().skip(first_step)
 
     augment = make_augment(augmentation, input_size=input_size, seed=seed + input_size)

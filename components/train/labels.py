@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +24,26 @@ class LabelSpace:
     Attributes:
         levels: For each level of the taxonomy, departments first, the class ids in row order.
         products: Product ids in row order, sorted.
+        parents: For each level but the first, the row of each class's parent in the level above.
     """
 
     levels: tuple[tuple[int, ...], ...]
     products: tuple[str, ...]
+    parents: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, products: Iterable[str]) -> LabelSpace:
         """Returns the classes of a taxonomy's active nodes and of the given products."""
-        levels = tuple(
-            tuple(sorted(taxonomy.class_id(node) for node in level)) for level in taxonomy.levels
+        nodes = [sorted(level, key=taxonomy.class_id) for level in taxonomy.levels]
+        parents = []
+        for above, level in itertools.pairwise(nodes):
+            row = {node: number for number, node in enumerate(above)}
+            parents.append(tuple(row[taxonomy.path(node)[-2]] for node in level))
+        return cls(
+            levels=tuple(tuple(taxonomy.class_id(node) for node in level) for level in nodes),
+            products=tuple(sorted(set(products))),
+            parents=tuple(parents),
         )
-        return cls(levels=levels, products=tuple(sorted(set(products))))
 
     @property
     def digest(self) -> str:
@@ -63,6 +72,23 @@ class LabelSpace:
             table[list(level)] = np.arange(len(level), dtype=np.int32)
         return table
 
+    def groups(self, level: int) -> tuple[npt.NDArray[np.int32], ...]:
+        """Returns which classes of a level are kin: one grouping for each level above it.
+
+        Args:
+            level: Number of the level, departments are 0.
+
+        Returns:
+            For each level above, the nearest first, the row of each class's ancestor there, int32
+            `[classes]`.
+        """
+        found = []
+        rows = np.arange(len(self.levels[level]), dtype=np.int32)
+        for parents in reversed(self.parents[:level]):
+            rows = np.array(parents, np.int32)[rows]
+            found.append(rows)
+        return tuple(found)
+
     def check(self, paths: Iterable[Sequence[int]]) -> None:
         """Refuses label paths that this taxonomy does not have.
 
@@ -84,10 +110,15 @@ class LabelSpace:
 
     def to_mapping(self) -> dict[str, Any]:
         """Returns plain values that `from_mapping` reads back."""
-        return {"levels": [list(level) for level in self.levels], "products": list(self.products)}
+        return {
+            "levels": [list(level) for level in self.levels],
+            "products": list(self.products),
+            "parents": [list(level) for level in self.parents],
+        }
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> LabelSpace:
         """Reads what `to_mapping` returned."""
         levels = tuple(tuple(int(class_id) for class_id in level) for level in values["levels"])
-        return cls(levels=levels, products=tuple(values["products"]))
+        parents = tuple(tuple(int(row) for row in level) for level in values["parents"])
+        return cls(levels=levels, products=tuple(values["products"]), parents=parents)

@@ -15,19 +15,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.contracts.errors import InputError, LookalikeError
+from components.contracts.errors import LookalikeError
 from components.contracts.progress import Progress
-from components.train.checkpoints import Checkpoint, Checkpoints
+from components.train.checkpoints import Checkpoints
 from components.train.config import TrainConfig
-from components.train.data import Parser, Statistics, training_batches, unseen_batches
+from components.train.data import (
+    Parser,
+    Statistics,
+    leaf_repeats,
+    training_batches,
+    unseen_batches,
+)
 from components.train.encoder import encode
 from components.train.heads import build_heads
 from components.train.heartbeat import Heartbeat
 from components.train.labels import LabelSpace
-from components.train.losses import correct_and_known, masked_cross_entropy
-from components.train.plan import Plan, level_weights
+from components.train.losses import correct_and_known
+from components.train.objective import Objective
+from components.train.plan import Plan
 from components.train.precision import resolve_precision
 from components.train.resnet import build_resnet
+from components.train.run_state import RunState
 from components.train.schedule import cosine_with_warmup
 from components.train.weights import load_weights
 
@@ -98,6 +106,8 @@ class Trainer:
                 embedding_dim=config.embedding_dim,
                 channel_mean=self.statistics.channel_mean,
                 channel_std=self.statistics.channel_std,
+                squeeze_excite=config.squeeze_excite,
+                antialias=config.antialias,
                 precision=resolve_precision(config.precision),
                 seed=config.seed,
             )
@@ -112,13 +122,14 @@ class Trainer:
                 config.learning_rate, momentum=config.momentum, nesterov=True
             )
             self.optimizer.build(self._variables)
-        self._weights = level_weights(config, len(labels.levels))
         # Every worker reads the first worker's checkpoints, which alone writes them.
-        self._checkpoints = Checkpoints(checkpoints, keep=config.checkpoints_kept)
-        self.step = 0
-        self.history: list[dict[str, Any]] = []
-        if (saved := self._checkpoints.latest()) is not None:
-            self._restore(saved)
+        self._state = RunState(
+            self.network,
+            self.heads,
+            self.optimizer,
+            Checkpoints(checkpoints, keep=config.checkpoints_kept),
+        )
+        self.step, self.history = self._state.restore(strategy)
 
     def run(self) -> list[dict[str, Any]]:
         """Trains to the end of the plan and returns one record an epoch."""
@@ -137,7 +148,7 @@ class Trainer:
             ):
                 if self.step < end:
                     self._run_phase(size, end, progress)
-        self._checkpoints.wait()
+        self._state.wait()
         return self.history
 
     def _run_phase(self, input_size: int, end: int, progress: Progress | None) -> None:
@@ -171,7 +182,7 @@ class Trainer:
                 epoch = self._new_epoch()
             if self.is_chief and self._stop.is_set() and self.step < self.plan.total_steps:
                 self.save()
-                self._checkpoints.wait()
+                self._state.wait()
                 raise PreemptedError(f"train: told to stop; saved at step {self.step}")
 
     def _not_a_number(self, rate: float, ids: tf.Tensor) -> str:
@@ -198,6 +209,9 @@ class Trainer:
 
     def _batches(self, input_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         config = self.config
+        repeats = None
+        if config.class_balance:
+            repeats = leaf_repeats(self._examples, self.labels, config.class_balance)
 
         def build(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return training_batches(
@@ -212,6 +226,8 @@ class Trainer:
                 shard=context.input_pipeline_id,
                 shards=context.num_input_pipelines,
                 cache_megabytes=config.cache_megabytes,
+                views_per_product=config.views_per_product,
+                repeats=repeats,
             )
 
         dataset = self.strategy.distribute_datasets_from_function(build)
@@ -219,22 +235,14 @@ class Trainer:
         return batches
 
     def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-        config, heads, variables = self.config, self.heads, self._variables
+        config, variables = self.config, self._variables
+        objective = Objective(config, self.labels, self.heads)
         decayed = [len(variable.shape) > 1 for variable in variables]
 
         def replica_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 vectors = self.network(tf.cast(images, tf.float32), training=True)
-                cosines = [head(vectors) for head in heads]
-                loss = tf.constant(0.0)
-                for column, (weight, cosine) in enumerate(zip(self._weights, cosines, strict=True)):
-                    losses = masked_cross_entropy(
-                        cosine,
-                        rows[:, column],
-                        scale=config.logit_scale,
-                        smoothing=config.label_smoothing,
-                    )
-                    loss += weight * tf.reduce_sum(losses)
+                loss, counts = objective(vectors, rows)
                 # Gradients are summed over the replicas, so each divides by the global batch.
                 mean = loss / config.batch_size
             gradients = tape.gradient(mean, [variable.value for variable in variables])
@@ -245,12 +253,7 @@ class Trainer:
             ]
             self.optimizer.learning_rate.assign(rate)
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            counts = [
-                count
-                for column, cosine in enumerate(cosines)
-                for count in correct_and_known(cosine, rows[:, column])
-            ]
-            return tf.stack([loss, *counts])
+            return tf.concat([loss[None], counts], axis=0)
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def train_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
@@ -285,35 +288,7 @@ class Trainer:
     def save(self) -> None:
         """Saves a checkpoint, if this is the first worker; the file is written meanwhile."""
         if self.is_chief:
-            arrays = {name: np.array(variable.numpy()) for name, variable in self._saved().items()}
-            self._checkpoints.save(self.step, arrays, self.history)
-
-    def _saved(self) -> dict[str, keras.Variable]:
-        """Returns the variables that a run goes on from, under names that never change."""
-        named = {variable.path: variable for variable in self.network.weights}
-        named |= {variable.path: variable for head in self.heads for variable in head.weights}
-        for number, variable in enumerate(self.optimizer.variables):
-            named[f"optimizer/{number}"] = variable
-        return named
-
-    def _restore(self, saved: Checkpoint) -> None:
-        variables = self._saved()
-        fitting = {
-            name: array
-            for name, array in saved.arrays.items()
-            if name in variables and array.shape == tuple(variables[name].shape)
-        }
-        if fitting.keys() != variables.keys() or len(fitting) != len(saved.arrays):
-            raise InputError(
-                f"the checkpoint of step {saved.step} belongs to another network: expected "
-                f"{len(variables)} arrays, {len(fitting)} of its {len(saved.arrays)} fit; give an "
-                "empty directory for checkpoints"
-            )
-        with self.strategy.scope():
-            for name, variable in variables.items():
-                variable.assign(fitting[name])
-        self.step = saved.step
-        self.history = list(saved.history)
+            self._state.save(self.step, self.history)
 
     def _shares(self, counts: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
         """Returns the share of right first guesses a head, leaving out heads without labels."""

@@ -1,34 +1,85 @@
-"""The training loss: cross-entropy on scaled cosines, masked where the label is unknown."""
+"""The training losses: cross-entropy on scaled cosines, and the contrast between products."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 
 def masked_cross_entropy(
-    cosines: tf.Tensor, labels: tf.Tensor, *, scale: float, smoothing: float
+    cosines: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    scale: float,
+    smoothing: float,
+    margin: float = 0.0,
+    kin: Sequence[npt.NDArray[np.int32]] = (),
 ) -> tf.Tensor:
     """Returns the smoothed cross-entropy of each example, zero where its label is unknown.
 
-    With `C` classes, cosines `c`, scale `s`, smoothing `e` and label `y` the targets are
-    `q_j = (1 - e) [j = y] + e / C` (Szegedy et al., 2016) and the loss is
-    `-sum_j q_j log softmax(s c)_j`.
+    With `C` classes, cosines `c`, scale `s`, margin `m`, smoothing `e` and label `y` the logits are
+    `z_j = s (c_j - m [j = y])` (Wang et al., CosFace, 2018), the targets
+    `q_j = (1 - e) [j = y] + e u_j(y)` (Szegedy et al., 2016) and the loss is
+    `-sum_j q_j log softmax(z)_j`. `u(y)` is uniform over all classes; with `kin` it is the mean of
+    that and, for each of the `kin`, of the uniform distribution over the classes in y's group, so
+    that a confusion within a family costs less than one across departments.
 
     Args:
         cosines: float32 `[batch, classes]`.
         labels: int32 `[batch]`, -1 for unknown.
         scale: Factor on the cosines.
-        smoothing: Probability that is spread over all classes.
+        smoothing: Probability that is spread over other classes.
+        margin: How much closer than any other an example must come to its class, in cosine.
+        kin: For each level above, the group of each class, int32 `[classes]`, counted from 0.
 
     Returns:
         float32 `[batch]`.
     """
-    log_probability = tf.nn.log_softmax(cosines * scale, axis=-1)
     known = labels >= 0
-    picked = tf.gather(log_probability, tf.maximum(labels, 0), axis=1, batch_dims=1)
+    rows = tf.maximum(labels, 0)
+    if margin:
+        cosines -= margin * tf.one_hot(labels, cosines.shape[-1], dtype=cosines.dtype)
+    log_probability = tf.nn.log_softmax(cosines * scale, axis=-1)
+    picked = tf.gather(log_probability, rows, axis=1, batch_dims=1)
     spread = tf.reduce_mean(log_probability, axis=-1)
-    loss = -(1.0 - smoothing) * picked - smoothing * spread
+    for groups in kin:
+        members = np.zeros((len(groups), int(groups.max()) + 1), np.float32)
+        members[np.arange(len(groups)), groups] = 1.0
+        means = tf.matmul(log_probability, tf.constant(members / members.sum(axis=0)))
+        spread += tf.gather(means, tf.gather(tf.constant(groups), rows), axis=1, batch_dims=1)
+    loss = -(1.0 - smoothing) * picked - smoothing * spread / (1 + len(kin))
     return tf.where(known, loss, tf.zeros_like(loss))
+
+
+def supervised_contrastive(
+    vectors: tf.Tensor, labels: tf.Tensor, *, temperature: float
+) -> tf.Tensor:
+    """Returns the supervised contrastive loss of each example (Khosla et al., 2020, L_out).
+
+    With unit vectors `v`, `P(i)` the other examples of i's label and `t` the temperature it is
+    `-1/|P(i)| sum_{p in P(i)} log( exp(v_i.v_p / t) / sum_{a != i} exp(v_i.v_a / t) )`; zero where
+    the label is unknown or `P(i)` is empty.
+
+    Args:
+        vectors: float32 `[batch, dim]` of unit norm.
+        labels: int32 `[batch]`, -1 for unknown.
+        temperature: What the cosines are divided by.
+
+    Returns:
+        float32 `[batch]`.
+    """
+    logits = tf.matmul(vectors, vectors, transpose_b=True) / temperature
+    size = tf.shape(logits)[0]
+    itself = tf.eye(size, dtype=tf.bool)
+    logits = tf.where(itself, tf.fill([size, size], logits.dtype.min), logits)
+    log_probability = tf.nn.log_softmax(logits, axis=-1)
+    alike = (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0) & ~itself
+    count = tf.reduce_sum(tf.cast(alike, tf.float32), axis=-1)
+    total = tf.reduce_sum(tf.where(alike, log_probability, 0.0), axis=-1)
+    return -tf.math.divide_no_nan(total, count)
 
 
 def correct_and_known(cosines: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -35,6 +35,8 @@ def build_resnet(
     embedding_dim: int,
     channel_mean: Sequence[float],
     channel_std: Sequence[float],
+    squeeze_excite: bool = False,
+    antialias: bool = False,
     precision: str = "float32",
     seed: int = 0,
 ) -> keras.Model:
@@ -46,6 +48,10 @@ def build_resnet(
         embedding_dim: Length of the embedding.
         channel_mean: Mean of red, green and blue in 0..255.
         channel_std: Standard deviation of red, green and blue in 0..255.
+        squeeze_excite: Whether each block weighs its channels by what the whole image shows (Hu et
+            al., 2018).
+        antialias: Whether the stem's pooling blurs before it drops every other pixel (Zhang,
+            "Making convolutional networks shift-invariant again", 2019).
         precision: `float32` or `bfloat16` for the convolutions; weights stay float32.
         seed: Seed of the initial weights.
 
@@ -53,7 +59,8 @@ def build_resnet(
         A model from float32 `[batch, height, width, 3]` in 0..255, any height and width, to
         float32 `[batch, embedding_dim]` of unit norm.
     """
-    network = _Network("mixed_bfloat16" if precision == "bfloat16" else "float32", seed)
+    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    network = _Network(policy, seed, squeeze_excite=squeeze_excite)
     inputs = keras.Input((None, None, 3), dtype="float32", name="pixels")
     x = layers.Normalization(
         mean=list(channel_mean),
@@ -63,7 +70,11 @@ def build_resnet(
     )(inputs)
     x = network.conv(x, width, 7, 2, "conv1")
     x = network.norm(x, "conv1", relu=True)
-    x = layers.MaxPooling2D(3, 2, padding="same", dtype=network.policy, name="pool1_pool")(x)
+    if antialias:
+        x = layers.MaxPooling2D(3, 1, padding="same", dtype=policy, name="pool1_pool")(x)
+        x = BlurPool(dtype=policy, name="pool1_blur")(x)
+    else:
+        x = layers.MaxPooling2D(3, 2, padding="same", dtype=policy, name="pool1_pool")(x)
     for stage, blocks in enumerate(_BLOCKS[depth]):
         filters = width * 2**stage
         for block in range(blocks):
@@ -83,11 +94,25 @@ def build_resnet(
     return keras.Model(inputs, UnitNorm(dtype="float32", name="embedding")(x), name="encoder")
 
 
+class BlurPool(layers.Layer):  # type: ignore[misc]
+    """Blurs with the binomial filter (1, 2, 1) x (1, 2, 1) / 16 and keeps every other pixel."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns `[batch, ceil(height / 2), ceil(width / 2), channels]` of the inputs' dtype."""
+        line = tf.constant([1.0, 2.0, 1.0], inputs.dtype) / 4.0
+        channels = inputs.shape[-1]
+        kernel = tf.tile((line[:, None] * line[None, :])[:, :, None, None], [1, 1, channels, 1])
+        # The border repeats itself: zeros would darken it.
+        padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+        return tf.nn.depthwise_conv2d(padded, kernel, [1, 2, 2, 1], padding="VALID")
+
+
 class _Network:
     """Adds layers with one dtype policy, and a seed of its own for each kernel."""
 
-    def __init__(self, policy: str, seed: int) -> None:
+    def __init__(self, policy: str, seed: int, *, squeeze_excite: bool) -> None:
         self.policy = policy
+        self._squeeze_excite = squeeze_excite
         self._seed = seed * 1000
 
     def next_seed(self) -> int:
@@ -131,8 +156,29 @@ class _Network:
     def join(
         self, shortcut: keras.KerasTensor, x: keras.KerasTensor, name: str
     ) -> keras.KerasTensor:
+        if self._squeeze_excite:
+            x = self._excite(x, name)
         x = layers.Add(dtype=self.policy, name=f"{name}_add")([shortcut, x])
         return layers.ReLU(dtype=self.policy, name=f"{name}_out")(x)
+
+    def _excite(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        channels = int(x.shape[-1])
+        y = layers.GlobalAveragePooling2D(
+            keepdims=True, dtype=self.policy, name=f"{name}_se_squeeze"
+        )(x)
+        for part, size, activation in (
+            ("reduce", max(8, channels // 16), "relu"),
+            ("expand", channels, "sigmoid"),
+        ):
+            y = layers.Conv2D(
+                size,
+                1,
+                activation=activation,
+                kernel_initializer=keras.initializers.HeNormal(seed=self.next_seed()),
+                dtype=self.policy,
+                name=f"{name}_se_{part}",
+            )(y)
+        return layers.Multiply(dtype=self.policy, name=f"{name}_se_excite")([x, y])
 
     def basic(
         self, x: keras.KerasTensor, filters: int, stride: int, name: str

@@ -193,6 +193,8 @@ def _write_encoder(
         embedding_dim=config.embedding_dim,
         channel_mean=statistics.channel_mean,
         channel_std=statistics.channel_std,
+        squeeze_excite=config.squeeze_excite,
+        antialias=config.antialias,
     )
     filled = load_network(network, read_weights(spec.output / WEIGHTS_FILE))
     assert filled == len(network.weights), "the workers saved another network"

@@ -31,6 +31,9 @@ def test_whole_numbers_may_come_as_floats():
         ({"augmentation": {"white_share": 2.0}}, r"train\.augmentation\.white_share: expected"),
         ({"augmentation": {"textures": 0}}, r"train\.augmentation\.textures: expected"),
         ({"augmentation": 1}, r"train\.augmentation: expected a mapping"),
+        ({"class_balance": 1.5}, r"train\.class_balance: expected 0 to 1"),
+        ({"views_per_product": 3}, r"views_per_product: expected a divisor of the 64 examples"),
+        ({"contrastive_weight": 1}, r"contrastive_weight: expected 0 while views_per_product is 1"),
         (
             {"product_weight": 0, "leaf_weight": 0, "ancestor_weight": 0},
             "at least one of product_weight",

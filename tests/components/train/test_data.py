@@ -5,7 +5,14 @@ import tensorflow as tf
 from components.contracts.errors import InputError
 from components.contracts.files import write_json
 from components.train.augment_config import Augmentation
-from components.train.data import Parser, Statistics, scan, training_batches, unseen_batches
+from components.train.data import (
+    Parser,
+    Statistics,
+    leaf_repeats,
+    scan,
+    training_batches,
+    unseen_batches,
+)
 from components.train.labels import LabelSpace
 from tests.components.train.conftest import PRODUCTS, STORED_SIZE, VIEWS
 
@@ -15,7 +22,7 @@ def labels(taxonomy, examples):
     return LabelSpace.of(taxonomy, (product for product, _ in scan(examples, "train")))
 
 
-def batches(examples, labels, *, first_step=0, shard=0, shards=1, cache_megabytes=64):
+def batches(examples, labels, *, first_step=0, shard=0, shards=1, cache_megabytes=64, **sampling):
     return training_batches(
         examples,
         parser=Parser(labels, STORED_SIZE),
@@ -28,6 +35,7 @@ def batches(examples, labels, *, first_step=0, shard=0, shards=1, cache_megabyte
         shard=shard,
         shards=shards,
         cache_megabytes=cache_megabytes,
+        **sampling,
     )
 
 
@@ -101,3 +109,23 @@ def test_statistics_without_training_examples_are_refused(tmp_path):
     write_json(tmp_path / "statistics.json", {"stored_size": 8})
     with pytest.raises(InputError, match="expected the statistics that transform writes"):
         Statistics.read(tmp_path)
+
+
+def test_two_views_of_a_product_meet_in_a_batch(examples, labels):
+    for _, rows, _ in batches(examples, labels, views_per_product=2).take(6):
+        products = rows.numpy()[:, -1]
+        np.testing.assert_array_equal(products[::2], products[1::2])
+    with pytest.raises(InputError, match=r"cache_megabytes of at least 1, received 2 and 0"):
+        batches(examples, labels, views_per_product=2, cache_megabytes=0)
+
+
+def test_balance_counts_the_leaves(examples, labels):
+    # Leaves with 4, 3 and 4 products of the same number of views.
+    repeats = leaf_repeats(examples, labels, 1.0)
+    np.testing.assert_allclose(sorted(repeats), [11 / 12, 11 / 12, 11 / 9], rtol=1e-5)
+    seen = [
+        row[1]
+        for _, rows, _ in batches(examples, labels, repeats=repeats).take(24)
+        for row in rows.numpy()
+    ]
+    assert set(seen) == {-1, 0, 1, 2}

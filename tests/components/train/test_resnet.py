@@ -3,11 +3,12 @@ import pytest
 import tensorflow as tf
 
 from components.train.normalization import SyncBatchNormalization
-from components.train.resnet import build_resnet
+from components.train.resnet import BlurPool, build_resnet
 
 
-def build(depth=18, seed=0, precision="float32"):
+def build(depth=18, seed=0, precision="float32", **options):
     return build_resnet(
+        **options,
         depth=depth,
         width=4,
         embedding_dim=16,
@@ -67,3 +68,27 @@ def test_normalisation_is_that_of_the_batch():
     np.testing.assert_allclose(result, (values - mean) / np.sqrt(variance + 1e-5), atol=1e-4)
     np.testing.assert_allclose(layer.moving_mean.numpy(), 0.5 * mean, rtol=1e-4)
     np.testing.assert_allclose(layer.moving_variance.numpy(), 0.5 + 0.5 * variance, rtol=1e-4)
+
+
+def test_the_blur_is_the_binomial_filter():
+    image = np.random.default_rng(0).normal(size=(1, 6, 6, 2)).astype(np.float32)
+    blurred = BlurPool()(tf.constant(image)).numpy()
+    line = np.array([0.25, 0.5, 0.25])
+    for channel in range(2):
+        padded = np.pad(image[0, :, :, channel], 1, mode="symmetric")
+        for row in range(3):
+            for column in range(3):
+                patch = padded[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+                expected = line @ patch @ line
+                np.testing.assert_allclose(blurred[0, row, column, channel], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_options_keep_the_names_of_the_other_layers(precision):
+    plain = {layer.name for layer in build().layers}
+    model = build(precision=precision, squeeze_excite=True, antialias=True)
+    more = {layer.name for layer in model.layers}
+    assert plain <= more
+    assert {"pool1_blur", "conv2_block1_se_reduce", "conv5_block2_se_excite"} <= more - plain
+    images = tf.random.stateless_uniform([2, 32, 32, 3], [1, 2], 0, 255)
+    np.testing.assert_allclose(np.linalg.norm(model(images), axis=1), 1.0, atol=1e-5)

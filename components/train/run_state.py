@@ -1,0 +1,70 @@
+"""What a run goes on from: every variable under a name that never changes, and the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.contracts.errors import InputError
+from components.train.checkpoints import Checkpoints
+from components.train.heads import CosineHead
+
+
+class RunState:
+    """The variables of a run, on their way to checkpoints and back."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        heads: Sequence[CosineHead],
+        optimizer: keras.optimizers.Optimizer,
+        checkpoints: Checkpoints,
+    ) -> None:
+        """Names the variables; the optimiser must be built."""
+        self._checkpoints = checkpoints
+        self._variables = {variable.path: variable for variable in network.weights}
+        for head in heads:
+            self._variables |= {variable.path: variable for variable in head.weights}
+        for number, variable in enumerate(optimizer.variables):
+            self._variables[f"optimizer/{number}"] = variable
+
+    def save(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Copies the variables; the file is written while the training goes on."""
+        arrays = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
+        self._checkpoints.save(step, arrays, history)
+
+    def wait(self) -> None:
+        """Waits until what was saved lies on the disk."""
+        self._checkpoints.wait()
+
+    def restore(self, strategy: tf.distribute.Strategy) -> tuple[int, list[dict[str, Any]]]:
+        """Takes up the newest checkpoint, if there is one.
+
+        Returns:
+            The steps done and one record an epoch; 0 and none without a checkpoint.
+
+        Raises:
+            InputError: It belongs to another network, or cannot be read.
+        """
+        saved = self._checkpoints.latest()
+        if saved is None:
+            return 0, []
+        fitting = {
+            name: array
+            for name, array in saved.arrays.items()
+            if name in self._variables and array.shape == tuple(self._variables[name].shape)
+        }
+        if len(fitting) != len(self._variables) or len(fitting) != len(saved.arrays):
+            raise InputError(
+                f"the checkpoint of step {saved.step} belongs to another network: expected "
+                f"{len(self._variables)} arrays, {len(fitting)} of its {len(saved.arrays)} fit; "
+                "give an empty directory for checkpoints"
+            )
+        with strategy.scope():
+            for name, variable in self._variables.items():
+                variable.assign(fitting[name])
+        return saved.step, list(saved.history)
