@@ -25,6 +25,7 @@ _COMMANDS = {
     "rate": "pipelines.cli.rate_command:rate",
     "ask": "pipelines.cli.ask_command:ask",
     "index": "pipelines.cli.index_commands:index",
+    "export-vertex": "pipelines.cli.export_vertex_command:export_vertex",
     "dataset": "pipelines.cli.dataset_commands:dataset",
 }
 
