@@ -8,13 +8,17 @@ way takes longer than the search.
 from __future__ import annotations
 
 import json
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+import msgspec
 from pydantic import BaseModel, Field
 
 from components.contracts.catalog import Item
 from serving.engine import LoadedBundle
 from serving.query import Found, Wanted
+
+
+_json = msgspec.json.Encoder().encode
 
 
 class ItemAnswer(BaseModel):
@@ -145,7 +149,7 @@ def image_link(item: Item, *, images: bool) -> str | None:
         item: The item.
         images: Whether this server shows the pictures on its own disk.
     """
-    if urlsplit(item.image).scheme in ("http", "https"):
+    if item.image.startswith(("https://", "http://")):
         return item.image
     return f"/v1/items/{quote(item.item_id, safe='')}/image" if images else None
 
@@ -204,7 +208,7 @@ def batch_json(
     """Returns a `BatchAnswer` of (item id, answer) in the order asked."""
     parts = []
     for item_id, found in entries:
-        name = _text(item_id)
+        name = json.dumps(item_id).encode()
         if isinstance(found, Refusal):
             refused = found.model_dump_json().encode()
             parts.append(b'{"item_id":%b,"filter":null,"results":[],"error":%b}' % (name, refused))
@@ -242,8 +246,20 @@ def _fragment(bundle: LoadedBundle, position: int, images: bool) -> bytes:
     """Returns a `Result` up to its score."""
     kept = bundle.fragment(position, images)
     if kept is None:
-        answer = describe_item(bundle, bundle.items[position], images=images)
-        kept = answer.model_dump_json().encode()[:-1] + b',"score":'
+        item = bundle.items[position]
+        # Member by member: the model's own way takes five times as long.
+        kept = (
+            b'{"item_id":%b,"product_id":%b,"title":%b,"taxon_id":%b,"taxon_path":%b,"image":%b,'
+            b'"score":'
+            % (
+                _json(item.item_id),
+                _json(item.product_id),
+                _json(item.title),
+                _json(item.taxon_id),
+                _json(bundle.taxon_path(item)),
+                _json(image_link(item, images=images)),
+            )
+        )
         bundle.keep_fragment(position, images, kept)
     return kept
 
@@ -254,7 +270,3 @@ def _names(bundle: LoadedBundle, position: int, images: bool) -> tuple[bytes, by
     # Inside a JSON string every quote is escaped: these words stand between members only.
     item_id, rest = fragment[len(b'{"item_id":') :].split(b',"product_id":', 1)
     return item_id, rest.split(b',"title":', 1)[0]
-
-
-def _text(text: str) -> bytes:
-    return json.dumps(text).encode()

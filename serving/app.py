@@ -12,6 +12,7 @@ from serving.access import Access, ClosedSearch
 from serving.console import routes as console
 from serving.console import session_routes
 from serving.engine import Engine
+from serving.fast_path import FastPath
 from serving.metrics import Metrics
 from serving.middleware import Boundary
 from serving.routes import batch, items, metrics, pages, probes, search, withdrawals
@@ -65,7 +66,20 @@ def create_app(
     app.state.access = access
     if not settings.access.open_search:
         app.add_middleware(ClosedSearch, access=access)
-    app.add_middleware(Boundary, version=lambda: engine.version, telemetry=telemetry, traces=traces)
+
+    def stale() -> str:
+        return engine.status.stale
+
+    app.add_middleware(
+        Boundary,
+        version=lambda: engine.version,
+        telemetry=telemetry,
+        traces=traces,
+        stale=stale,
+    )
+    if settings.access.open_search and traces is None:
+        # Who may search is checked the long way, and a trace costs more than this saves.
+        app.add_middleware(FastPath, service=service, stale=stale)
     metrics.add(app, counts, access)
     session_routes.add(app, access)
     app.state.console = console.add(app, service, access)

@@ -80,6 +80,7 @@ class LoadedBundle:
         self.search_seconds = search_seconds
         self.taxa = TaxonFilter(taxonomy, items)
         self.withdrawn: frozenset[int] = frozenset()
+        self._paths: dict[str, str] = {}
         self._fragments: dict[tuple[int, bool], bytes] = {}
 
     @property
@@ -94,7 +95,11 @@ class LoadedBundle:
 
     def taxon_path(self, item: Item) -> str:
         """Returns where an item stands in the taxonomy, as people read it."""
-        return self.taxonomy.names(item.taxon_id) if item.taxon_id in self.taxonomy else ""
+        path = self._paths.get(item.taxon_id)
+        if path is None:
+            path = self.taxonomy.names(item.taxon_id) if item.taxon_id in self.taxonomy else ""
+            self._paths[item.taxon_id] = path
+        return path
 
     def hide(self, item_ids: Collection[str]) -> None:
         """Shows these items no more, and all others again."""

@@ -17,8 +17,8 @@ from serving.telemetry import SILENT, Telemetry
 from serving.tracing import Traces
 from serving.uploads import drain
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECURITY_HEADERS = {
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -40,6 +40,7 @@ class Boundary:
         version: Callable[[], str],
         telemetry: Telemetry = SILENT,
         traces: Traces | None = None,
+        stale: Callable[[], str] = str,
     ) -> None:
         """Wraps the app.
 
@@ -48,9 +49,11 @@ class Boundary:
             version: Returns the version being served, for the log.
             telemetry: Who hears of every request.
             traces: What makes traces; None for none.
+            stale: Returns since when what is served may be out of date; empty when it is not.
         """
         self.app = app
         self.version = version
+        self.stale = stale
         self.telemetry = telemetry
         self.traces = traces
 
@@ -60,7 +63,7 @@ class Boundary:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope["request_id"] = request_id
         log.request_id.set(request_id)
         span = None
@@ -83,10 +86,12 @@ class Boundary:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in _SECURITY_HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", DEFAULT_POLICY)
                 headers.setdefault("Cache-Control", "no-store")
+                if since := self.stale():
+                    headers["X-Lookalike-Stale"] = since
             elif status in (408, 413) and not message.get("more_body", False) and not body_read:
                 # The answer goes out whole now, and the connection is closed only when the client
                 # has had time to finish sending: closing at once resets it before it reads.

@@ -168,6 +168,18 @@ class Service:
             )
         return self.engine.current
 
+    def choose(self, key: str) -> LoadedBundle:
+        """Returns the bundle that answers a request.
+
+        Args:
+            key: What the choice hangs on: equal keys get the same bundle.
+
+        Raises:
+            Problem: 503: none is in place yet.
+        """
+        del key
+        return self.bundle()
+
     def position(self, bundle: LoadedBundle, item_id: str) -> int:
         """Returns where an item stands in a bundle.
 
@@ -349,6 +361,12 @@ class Service:
         self._image.shutdown(wait=False, cancel_futures=True)
         self._encoder.close()
         self._searcher.close()
+
+    def answered_item(
+        self, bundle: LoadedBundle, position: int, found: Found, wanted: Wanted, seconds: float
+    ) -> None:
+        """Tells of an answer about an item."""
+        self.tell_found(bundle, found, wanted, SIMILAR_ROUTE)
 
     def tell_found(self, bundle: LoadedBundle, found: Found, wanted: Wanted, route: str) -> None:
         """Tells telemetry of an answer."""
