@@ -72,6 +72,30 @@ stress-registry: $(VENV)/.dev  ## 64 processes on one channel, then 200 kills, o
 		$(BIN)/python tests/benchmarks/registry_stress.py kill --store $$store || exit 1; \
 	done
 
+.PHONY: images
+images:  ## Build the images of the steps and of serving (needs a Docker engine)
+	@$(PYTHON) infra/images.py --sbom build/sbom
+
+.PHONY: docker-demo
+docker-demo: $(VENV)/.dev  ## The demo's pipeline with each step in its image (make images first)
+	@$(BIN)/python infra/docker_demo.py --catalog $(DATA)/catalog.csv \
+		--taxonomy $(DATA)/taxonomy.csv --votes $(DATA)/votes.csv --queries $(DATA)/queries.csv \
+		--workspace .lookalike/docker --config pipelines/demo.yaml
+
+.PHONY: test-docker
+test-docker: $(VENV)/.dev  ## Test the images, and the pipeline in them (make images first)
+	$(BIN)/python -m pytest -m docker tests
+
+.PHONY: infra-check
+infra-check: $(VENV)/.dev  ## Check Dockerfile, manifests, Terraform and workflows, offline
+	$(BIN)/hadolint --config infra/hadolint.yaml infra/Dockerfile
+	PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest -m "not docker" tests/infra
+
+.PHONY: infra-tools
+infra-tools:  ## Install kustomize and actionlint into .tools (needs Go)
+	GOBIN="$(CURDIR)/.tools" go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+	GOBIN="$(CURDIR)/.tools" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style, types, imports and the compiled pipeline
 	$(BIN)/ruff check .

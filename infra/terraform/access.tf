@@ -28,7 +28,9 @@ locals {
     rating = {
       campaigns = "change"
     }
-    serving = {}
+    serving = {
+      trials = "create" # the end of a canary that stepped back
+    }
   }
 
   roles = {

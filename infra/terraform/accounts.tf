@@ -4,7 +4,7 @@ locals {
     builder   = "Runs visual-search: catalog to the candidate and its offline verdict."
     releaser  = "Runs release: the human verdict and the promotion."
     trainer   = "The training group's workers."
-    serving   = "Answers shoppers; reads only."
+    serving   = "Answers shoppers; moves and overwrites nothing."
     console   = "The console of the engineers on call."
     rating    = "The rating application."
     scheduler = "Starts the nightly run; reads and writes nothing."

@@ -19,8 +19,8 @@ output "image_repository" {
 }
 
 output "pipeline_repository" {
-  description = "Where CI uploads compiled pipelines."
-  value       = "https://${var.region}-kfp.pkg.dev/${var.project}/${google_artifact_registry_repository.pipelines.repository_id}"
+  description = "Where CI uploads compiled pipelines: `--repository` of lookalike upload."
+  value       = google_artifact_registry_repository.pipelines.repository_id
 }
 
 output "service_accounts" {

@@ -221,9 +221,7 @@ def test_images_are_ours_and_nothing_is_left_to_fill_in(rendered, place):
         o["metadata"]["name"]: o["metadata"]["annotations"]["iam.gke.io/gcp-service-account"]
         for o in kind(rendered[place], "ServiceAccount")
     }
-    assert accounts == {
-        name: f"{name}@my-project.iam.gserviceaccount.com" for name in PROGRAMS
-    }
+    assert accounts == {name: f"{name}@my-project.iam.gserviceaccount.com" for name in PROGRAMS}
 
 
 @pytest.mark.parametrize("place", ["dev", "prod"])
