@@ -23,7 +23,7 @@ from components.contracts.progress import Progress
 from components.contracts.verdict import Check, Verdict, combine
 from components.evaluate import answer_checks as answers
 from components.evaluate import checks as quality
-from components.evaluate import delta_checks
+from components.evaluate import delta_checks, departments
 from components.evaluate import server as infra
 from components.evaluate import vector_checks as vectors
 from components.evaluate.config import EvaluateConfig
@@ -151,7 +151,7 @@ def _checks(study: Study, figures: dict[str, Any], config: EvaluateConfig) -> li
     """Returns the checks on quality, answers and vectors, and completes the figures."""
     values = {part.name: part.values for part in study.parts}
     found = quality.absolute(values.get("shopper", {}), values.get("items", {}), config)
-    found += _compared(study, config) if study.live else _bootstrap(study, found, config)
+    found += _compared(study, figures, config) if study.live else _bootstrap(study, found, config)
     recalls = study.recalls()
     found.append(answers.index_recall(recalls, config))
     if len(recalls):
@@ -171,7 +171,7 @@ def _checks(study: Study, figures: dict[str, Any], config: EvaluateConfig) -> li
     return found
 
 
-def _compared(study: Study, config: EvaluateConfig) -> list[Check]:
+def _compared(study: Study, figures: dict[str, Any], config: EvaluateConfig) -> list[Check]:
     """Returns the paired comparison with the incumbent, which must have taken place."""
     found: list[Check] = []
     pairs = []
@@ -181,11 +181,13 @@ def _compared(study: Study, config: EvaluateConfig) -> list[Check]:
                 part.name, part.paired_values, part.incumbent_values, config
             )
             pairs.append(
-                quality.Pairs(
+                departments.Pairs(
                     part.name, part.paired_departments, part.paired_values, part.incumbent_values
                 )
             )
-    found += quality.departments(pairs, config)
+    changes = departments.changes(pairs, config)
+    figures["department_changes"] = [change.to_json() for change in changes]
+    found += departments.checks(changes, config)
     if not any(check.name.endswith("_change") for check in found):
         reason = "there is an incumbent, but no query with a known answer could be asked of both"
         found.append(Check("compared_with_incumbent", "fail", reason))
