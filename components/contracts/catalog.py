@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
@@ -96,8 +96,11 @@ def _write(path: Path, records: Iterable[Item | Query | Reject]) -> int:
 
 
 def _read(kind: type[Record], path: Path) -> list[Record]:
+    return list(_iterate(kind, path))
+
+
+def _iterate(kind: type[Record], path: Path) -> Iterator[Record]:
     known = {entry.name for entry in fields(kind)}
-    records: list[Record] = []
     for number, record in enumerate(read_json_lines(path), start=1):
         unknown = sorted(set(record) - known)
         if unknown:
@@ -106,10 +109,9 @@ def _read(kind: type[Record], path: Path) -> list[Record]:
                 f"{', '.join(sorted(known))}"
             )
         try:
-            records.append(kind(**record))
+            yield kind(**record)
         except TypeError as error:
             raise InputError(f"{path}, line {number}: {error}") from None
-    return records
 
 
 def write_items(path: Path, items: Iterable[Item]) -> int:
@@ -120,6 +122,11 @@ def write_items(path: Path, items: Iterable[Item]) -> int:
 def read_items(path: Path) -> list[Item]:
     """Reads what `write_items` wrote."""
     return _read(Item, path)
+
+
+def iterate_items(path: Path) -> Iterator[Item]:
+    """Yields what `write_items` wrote, one after the other: a catalog may not fit in memory."""
+    return _iterate(Item, path)
 
 
 def write_queries(path: Path, queries: Iterable[Query]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,22 +72,54 @@ def read(directory: Path) -> Embeddings:
     Raises:
         InputError: There is no shard, or the shards' dimensions differ.
     """
+    batches = list(read_batches(directory))
+    dim = batches[0].vectors.shape[1]
+    vectors = np.concatenate([batch.vectors for batch in batches])
+    return Embeddings(
+        ids=tuple(key for batch in batches for key in batch.ids),
+        content_hashes=tuple(key for batch in batches for key in batch.content_hashes),
+        vectors=vectors.reshape(-1, dim),
+    )
+
+
+def dimensions(directory: Path) -> int:
+    """Returns the dimensions of a directory's vectors, from the files' footers.
+
+    Raises:
+        InputError: There is no shard, or the shards' dimensions differ.
+    """
     shards = sorted(directory.glob("*.parquet"))
     if not shards:
         raise InputError(f"{directory}: expected Parquet shards of embeddings, found none")
-    tables = [pq.read_table(shard) for shard in shards]
-    dims = {table.schema.field("embedding").type.list_size for table in tables}
+    dims = {pq.read_schema(shard).field("embedding").type.list_size for shard in shards}
     if len(dims) != 1:
         raise InputError(
             f"{directory}: the shards have {sorted(dims)} dimensions; one encoder gives one: "
             "were two encoders' outputs mixed?"
         )
-    table = pa.concat_tables(tables)
-    dim = dims.pop()
-    column = table.column("embedding").combine_chunks()
-    vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    return Embeddings(
-        ids=tuple(table.column("id").to_pylist()),
-        content_hashes=tuple(table.column("content_hash").to_pylist()),
-        vectors=np.ascontiguousarray(vectors, dtype=np.float32),
-    )
+    return int(dims.pop())
+
+
+def read_batches(directory: Path, *, rows: int = 65_536) -> Iterator[Embeddings]:
+    """Yields what `read` returns in pieces: a catalog's vectors may not fit in memory.
+
+    Args:
+        directory: Where the Parquet shards lie.
+        rows: Most rows in a piece.
+
+    Raises:
+        InputError: There is no shard, or the shards' dimensions differ.
+    """
+    dim = dimensions(directory)
+    empty = True
+    for shard in sorted(directory.glob("*.parquet")):
+        for batch in pq.ParquetFile(shard).iter_batches(batch_size=rows):
+            empty = False
+            flat = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
+            yield Embeddings(
+                ids=tuple(batch.column("id").to_pylist()),
+                content_hashes=tuple(batch.column("content_hash").to_pylist()),
+                vectors=np.ascontiguousarray(flat.reshape(-1, dim), dtype=np.float32),
+            )
+    if empty:
+        yield Embeddings((), (), np.empty((0, dim), np.float32))

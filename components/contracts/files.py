@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from components.contracts.errors import InputError
 
@@ -44,12 +44,18 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
     Text is written as UTF-8. Missing parent directories are made.
     """
+    with _replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a file that takes the place of `path` when all is written, and never else."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = data.encode() if isinstance(data, str) else data
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private; an artifact is read by other users and containers.
@@ -82,13 +88,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> int:
-    """Writes one JSON object a line, atomically; returns how many."""
-    lines = [
-        json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        for record in records
-    ]
-    write_atomically(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    """Writes one JSON object a line, atomically and as they come; returns how many."""
+    count = 0
+    with _replacing(path) as file:
+        for record in records:
+            count += 1
+            line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
+            file.write(line.encode() + b"\n")
+    return count
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,7 @@ import numpy as np
 
 from components.contracts import embeddings as embedding_files
 from components.contracts.bundle import FileEntry, Manifest, list_files, write_manifest
-from components.contracts.catalog import (
-    ITEMS_FILE,
-    QUERIES_FILE,
-    TAXONOMY_FILE,
-    Item,
-    Query,
-    read_items,
-    read_queries,
-    write_items,
-)
+from components.contracts.catalog import QUERIES_FILE, TAXONOMY_FILE, Item, Query, read_queries
 from components.contracts.embeddings import Embeddings, Vectors
 from components.contracts.encoder import EncoderCard, read_encoder
 from components.contracts.errors import InputError
@@ -34,16 +25,17 @@ from components.contracts.files import (
     write_json,
 )
 from components.index.config import IndexConfig
+from components.index.gather import gather
 from components.index.golden import write_golden
 from components.index.report import render
+from components.index.shards import build_in_shards
 from components.index.tune import Tuned, tune
 from components.search import searcher as search
-from components.search.retrieval import ITEM_IDS_FILE, BundleIndex
+from components.search.retrieval import BundleIndex
 from components.search.searcher import check_vectors
 
 MODES = ("scratch", "warm", "reuse")
 CURVE_FILE = "index/curve.json"
-_IDS_IN_LINEAGE = 20
 
 
 def build_index(
@@ -84,22 +76,24 @@ def build_index(
         raise InputError(f"mode {mode!r}: expected {', '.join(MODES)}")
     card = read_encoder(encoder)
     summary = _summary(embeddings, card)
-    items, vectors, missing = _items(checked, embeddings, card)
     queries, query_vectors = _queries(checked, embeddings, card)
 
     fresh_directory(bundle)
+    gathered = gather(checked, embeddings / "items", card, bundle)
+    items, vectors = gathered.items, gathered.vectors
     shutil.copytree(encoder, bundle / "encoder")
     shutil.copyfile(checked / TAXONOMY_FILE, bundle / TAXONOMY_FILE)
-    write_items(bundle / ITEMS_FILE, items)
-    tuned = tune(items, vectors, query_vectors, config)
-    search.save(tuned.searcher, vectors, bundle)
-    np.save(bundle / ITEM_IDS_FILE, np.array([item.item_id for item in items]), allow_pickle=False)
+    if len(items) > config.shard_items:
+        tuned = build_in_shards(items, vectors, query_vectors, config, bundle)
+    else:
+        tuned = tune(items, vectors, query_vectors, config)
+        search.save_searcher(tuned.searcher, bundle)
     write_json(bundle / CURVE_FILE, _curve(tuned, config))
     # Golden answers come from the files as they lie in the bundle, not from what is in memory.
     asked, asked_vectors = _golden(items, vectors, queries, query_vectors, config)
     photos = write_golden(
         bundle,
-        BundleIndex.load(bundle),
+        BundleIndex.load(bundle, resident=False),
         asked,
         asked_vectors,
         k=config.golden_k,
@@ -124,6 +118,7 @@ def build_index(
             "recall_lower": held_out.recall_lower,
             "recall_queries": tuned.queries,
             "memory_mb": held_out.memory_mb,
+            "shards": len(getattr(tuned.searcher, "sizes", (0,))),
             "build_seconds": held_out.build_seconds,
             "settings_measured": len(tuned.points),
             "indexes_built": tuned.builds,
@@ -132,8 +127,8 @@ def build_index(
         },
         lineage={
             **lineage,
-            "items_without_embedding": len(missing),
-            "first_items_without_embedding": missing[:_IDS_IN_LINEAGE],
+            "items_without_embedding": gathered.missing,
+            "first_items_without_embedding": list(gathered.first_missing),
             "embeddings_reused": int(summary.get("reused", 0)),
             "embeddings_computed": int(summary.get("computed", 0)),
         },
@@ -165,20 +160,6 @@ def _summary(embeddings: Path, card: EncoderCard) -> dict[str, Any]:
             f"{str(found)[:12]}; vectors of two encoders cannot be compared"
         )
     return summary
-
-
-def _items(
-    checked: Path, embeddings: Path, card: EncoderCard
-) -> tuple[list[Item], Vectors, list[str]]:
-    """Returns the items with an embedding, their vectors, and the ids of those without."""
-    items = read_items(checked / ITEMS_FILE)
-    embedded = _read(embeddings / "items", card)
-    rows = _rows(embedded, {item.item_id: item.content_hash for item in items}, "items")
-    kept = [item for item in items if item.item_id in rows]
-    missing = [item.item_id for item in items if item.item_id not in rows]
-    if not kept:
-        raise InputError(f"{embeddings}: none of the {len(items)} items has an embedding")
-    return kept, embedded.vectors[[rows[item.item_id] for item in kept]], missing
 
 
 def _queries(checked: Path, embeddings: Path, card: EncoderCard) -> tuple[list[Query], Vectors]:
@@ -216,7 +197,7 @@ def _rows(embedded: Embeddings, hashes: dict[str, str], kind: str) -> dict[str, 
 
 
 def _golden(
-    items: list[Item],
+    items: Sequence[Item],
     vectors: Vectors,
     queries: list[Query],
     query_vectors: Vectors,
@@ -228,7 +209,7 @@ def _golden(
         rows = np.sort(rng.permutation(len(queries))[: config.golden_queries])
         return [queries[row] for row in rows], query_vectors[rows]
     rows = np.sort(rng.permutation(len(items))[: config.golden_queries])
-    return [items[row] for row in rows], vectors[rows]
+    return [items[int(row)] for row in rows], vectors[rows]
 
 
 def _curve(tuned: Tuned, config: IndexConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from components.contracts.errors import InputError
-from components.search.searcher import Backend
+from components.search.searcher import MIN_QUANTISED_POINTS, Backend
 
 AUTO = "auto"
 
@@ -27,6 +27,8 @@ class IndexConfig:
             seconds.
         memory_limit_mb: What the searcher may keep in memory, in units of 1e6 bytes; 0 for no
             limit.
+        shard_items: A larger catalog is built in shards of at most so many items, with the memory
+            for one of them.
         golden_queries: Queries kept in the bundle with their answers.
         golden_images: How many of those keep their photo.
         golden_k: Items in a golden answer, one image a product.
@@ -41,6 +43,7 @@ class IndexConfig:
     latency_queries: int = 200
     tuning_seconds: float = 600.0
     memory_limit_mb: int = 0
+    shard_items: int = 2_000_000
     golden_queries: int = 50
     golden_images: int = 50
     golden_k: int = 10
@@ -64,6 +67,7 @@ class IndexConfig:
             "golden_queries": 1,
             "golden_images": 0,
             "golden_k": 1,
+            "shard_items": 2 * MIN_QUANTISED_POINTS,
             "tuning_seconds": 0,
             "memory_limit_mb": 0,
         }

@@ -58,7 +58,7 @@ class Questions:
             exact: The items, searched exactly.
             queries: float32 `[queries, dim]`, unit norm.
             k: Neighbours that recall is counted over.
-            timed: How many queries to time for a point.
+            timed: How many queries to time for a point; 0 to time none.
         """
         self._exact = exact
         self._queries = queries
@@ -98,9 +98,9 @@ class Questions:
             parameters=parameters,
             recall=recall,
             recall_lower=lower,
-            cpu_ms=float(np.median(cpu)),
-            p50_ms=float(np.percentile(wall, 50)),
-            p95_ms=float(np.percentile(wall, 95)),
+            cpu_ms=float(np.median(cpu)) if cpu else 0.0,
+            p50_ms=float(np.percentile(wall, 50)) if wall else 0.0,
+            p95_ms=float(np.percentile(wall, 95)) if wall else 0.0,
             memory_mb=memory_bytes(parameters, *searcher.shape) / 1e6,
             build_seconds=build_seconds,
         )

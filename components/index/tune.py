@@ -26,8 +26,8 @@ from components.search.searcher import ExactSearcher, IndexParameters, Searcher,
 
 # Settings that may be tried on the queries kept back until one proves itself. Each is tried at a
 # confidence that leaves 95% for all of them together (Bonferroni).
-_TRIES = 3
-_CONFIDENCE = 1.0 - 0.05 / _TRIES
+TRIES = 3
+CONFIDENCE = 1.0 - 0.05 / TRIES
 # A difference in time that may be chance; and the share of memory that is worth giving it away.
 _LEVEL_TIME, _WORTH_MEMORY = 0.05, 0.8
 # A setting so much slower than the best one so far is not followed further, nor are more
@@ -281,7 +281,7 @@ class _Tuner:
 
         assert isinstance(searcher, ScannSearcher)
         tuned = searcher.tuned(reorder=width, leaves_to_search=leaf)
-        point = self._questions.measure(tuned, build_seconds=built_in, confidence=_CONFIDENCE)
+        point = self._questions.measure(tuned, build_seconds=built_in, confidence=CONFIDENCE)
         self.points.append(point)
         return _Built(tuned, point)
 
@@ -298,7 +298,7 @@ class _Tuner:
         tried: list[tuple[Searcher, int, Point]] = []
         for built in ladder:
             point = kept_back.measure(
-                built.searcher, build_seconds=built.point.build_seconds, confidence=_CONFIDENCE
+                built.searcher, build_seconds=built.point.build_seconds, confidence=CONFIDENCE
             )
             tried.append((built.searcher, self.points.index(built.point), point))
             if self._reaches(point):
@@ -318,7 +318,7 @@ class _Tuner:
         built = space.as_built(best.point.parameters)
         same = [point for point in self.points if space.as_built(point.parameters) == built]
         for point in sorted(same, key=lambda point: point.cpu_ms):
-            if len(steps) < _TRIES and point.recall_lower > steps[-1].point.recall_lower:
+            if len(steps) < TRIES and point.recall_lower > steps[-1].point.recall_lower:
                 searcher = best.searcher.tuned(
                     reorder=point.parameters.reorder,
                     leaves_to_search=point.parameters.leaves_to_search,

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from components.contracts.catalog import ITEMS_FILE, Item, read_items
+from components.contracts.catalog import ITEMS_FILE, Item
 from components.contracts.errors import InputError
 from components.search import searcher as search
+from components.search.item_file import ItemFile, open_items
 from components.search.searcher import ExactSearcher, Indices, Searcher, Vectors
 
 ITEM_IDS_FILE = "index/item_ids.npy"
@@ -71,10 +73,9 @@ class BundleIndex:
                 f"index: expected as many items as vectors, received {len(items)} items, "
                 f"{len(vectors)} vectors and a searcher over {searcher.shape[0]}"
             )
-        self.items = tuple(items)
+        self.items = items if isinstance(items, ItemFile) else tuple(items)
         self.vectors = vectors
         self.searcher = searcher
-        self._positions = {item.item_id: position for position, item in enumerate(items)}
         self._codes: dict[str, int] = {}
         self._product_of = np.fromiter(
             (self._codes.setdefault(item.product_id, len(self._codes)) for item in items),
@@ -83,24 +84,30 @@ class BundleIndex:
         )
 
     @classmethod
-    def load(cls, bundle: Path) -> BundleIndex:
+    def load(cls, bundle: Path, *, resident: bool = True) -> BundleIndex:
         """Loads a bundle's index; the caller has checked the bundle's sums.
+
+        Args:
+            bundle: The bundle's directory.
+            resident: See `components.search.searcher.load`.
 
         Raises:
             InputError: Files are missing or do not belong together.
         """
-        items = read_items(bundle / ITEMS_FILE)
+        items = open_items(bundle / ITEMS_FILE)
         path = bundle / ITEM_IDS_FILE
         try:
-            item_ids = np.load(path, allow_pickle=False)
+            item_ids = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected a npy file of item ids ({error})") from None
-        if item_ids.tolist() != [item.item_id for item in items]:
+        if len(item_ids) != len(items) or any(
+            str(item_id) != item.item_id for item_id, item in zip(item_ids, items, strict=True)
+        ):
             raise InputError(
                 f"{path}: expected the ids of items.jsonl in the same order; the files are of "
                 "different builds"
             )
-        return cls(items, search.load_vectors(bundle), search.load(bundle))
+        return cls(items, search.load_vectors(bundle), search.load(bundle, resident=resident))
 
     def exact(self) -> BundleIndex:
         """Returns the same index searched exactly: what approximate answers are measured by."""
@@ -111,6 +118,11 @@ class BundleIndex:
         other = copy(self)
         other.searcher = searcher
         return other
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        """Item id -> position; made when it is first asked for."""
+        return {item.item_id: position for position, item in enumerate(self.items)}
 
     def __contains__(self, item_id: object) -> bool:
         """Whether the item is indexed."""

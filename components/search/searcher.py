@@ -349,6 +349,11 @@ def save(searcher: Searcher, vectors: Vectors, bundle: Path) -> None:
     path = bundle / VECTORS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
+    save_searcher(searcher, bundle)
+
+
+def save_searcher(searcher: Searcher, bundle: Path) -> None:
+    """Writes configuration and searcher into a bundle directory that holds the vectors."""
     if searcher.parameters.backend != "brute_force":
         directory = bundle / SCANN_DIRECTORY
         directory.mkdir(parents=True)

@@ -165,7 +165,12 @@ def shard_sizes(items: int, most: int) -> list[int]:
 
 
 def build_shards(
-    vectors: Vectors, parameters: IndexParameters, sizes: Sequence[int], directory: Path
+    vectors: Vectors,
+    parameters: IndexParameters,
+    sizes: Sequence[int],
+    directory: Path,
+    *,
+    built: Callable[[], None] = lambda: None,
 ) -> None:
     """Builds shard after shard into a directory, with the memory of one.
 
@@ -174,6 +179,7 @@ def build_shards(
         parameters: How each is built.
         sizes: How many vectors each indexes.
         directory: Where each shard gets a directory of its own.
+        built: Called after each shard.
     """
     offset = 0
     for number, size in enumerate(sizes):
@@ -182,6 +188,7 @@ def build_shards(
         offset += size
         del shard
         gc.collect()
+        built()
 
 
 def load_shards(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
+import multiprocessing
 import resource
 import time
 from dataclasses import dataclass, replace
@@ -11,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from index_data import clustered
 
-from components.contracts.catalog import Item
+from components.contracts.catalog import Item, write_items
+from components.contracts.embeddings import to_table
+from components.contracts.files import write_json
 from components.index import space
+from components.index.build import build_index
 from components.index.config import IndexConfig
 from components.index.measure import Point, Questions
 from components.index.tune import tune
@@ -185,10 +191,78 @@ def load(items: int, work: Path, dim: int = 128) -> list[Figure]:
 
 
 def shards(items: int, work: Path, dim: int = 64) -> list[Figure]:
-    """Measures the peak memory of building a catalog in shards."""
-    raise NotImplementedError
+    """Measures the peak memory of the whole index step over a catalog that is built in shards.
+
+    The step runs in a process of its own: catalog and Parquet in, a bundle with its manifest out.
+    """
+    inputs = work / "sharded"
+    make_inputs(inputs, items, dim)
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_build, args=(inputs, max(1, items // 5), sender))
+    process.start()
+    sender.close()
+    seconds, peak, built, recall = receiver.recv()
+    process.join()
+    print(
+        f"\nshards: {items:,} x {dim} in {built} shards in {seconds:.0f} s, peak {peak:.2f} GB, "
+        f"recall@10 at least {recall:.4f}",
+        flush=True,
+    )
+    return [
+        Figure(f"shards: peak memory of {items:,} x {dim}, GB", peak, 6.0, at_most=True),
+        Figure("shards: lower bound of recall@10", recall),
+    ]
 
 
-def peak_memory_gb() -> float:
-    """Returns the most memory that this process has held, in units of 1e9 bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+def make_inputs(folder: Path, items: int, dim: int) -> None:
+    """Writes what the index step takes: a checked catalog, its embeddings and an encoder's card."""
+    for name in ("checked", "encoder/saved_model", "embeddings/items"):
+        (folder / name).mkdir(parents=True)
+    vectors, queries = clustered(items, dim, 2000, out=folder / "vectors.npy")
+
+    def item(number: int) -> Item:
+        key = f"item-{number:08d}"
+        content = hashlib.sha256(key.encode()).hexdigest()
+        image = f"/data/images/{key}.jpg"
+        return Item(key, image, content, "sofa", f"product-{number // 3:08d}", f"Sofa {number}")
+
+    write_items(folder / "checked/items.jsonl", map(item, range(items)))
+    taxonomy = "taxon_id,parent_id,name\nroot,,All\nsofa,root,Sofas\n"
+    (folder / "checked/taxonomy.csv").write_text(taxonomy)
+    digest = "e" * 64
+    write_json(folder / "encoder/encoder.json", {"digest": digest, "embedding_dim": dim})
+    (folder / "encoder/saved_model/saved_model.pb").write_bytes(b"model")
+    write_json(folder / "embeddings/summary.json", {"encoder_digest": digest})
+    step = 250_000
+    for start in range(0, items, step):
+        some = [item(number) for number in range(start, min(start + step, items))]
+        table = to_table(
+            [one.item_id for one in some],
+            [one.content_hash for one in some],
+            np.asarray(vectors[start : start + step]),
+        )
+        pq.write_table(table, folder / f"embeddings/items/part-{start // step:03d}.parquet")
+    del queries
+    (folder / "vectors.npy").unlink()
+
+
+def _build(inputs: Path, shard_items: int, sender: Any) -> None:
+    started = time.perf_counter()
+    config = IndexConfig(
+        backend="tree_ah", shard_items=shard_items, tuning_seconds=0.0, recall_target=0.95
+    )
+    manifest = build_index(
+        checked=inputs / "checked",
+        encoder=inputs / "encoder",
+        embeddings=inputs / "embeddings",
+        mode="scratch",
+        lineage={},
+        parameters={},
+        config=config,
+        bundle=inputs / "bundle",
+        report=inputs / "report.html",
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    seconds = time.perf_counter() - started
+    sender.send((seconds, peak, manifest.index["shards"], manifest.index["recall_lower"]))

@@ -242,7 +242,7 @@ def test_no_embedding_at_all_is_refused(inputs):
     inputs.embed([])
     with pytest.raises(InputError, match="none of the 30 items has an embedding"):
         inputs.build()
-    assert not (inputs.root / "bundle").exists()
+    assert not (inputs.root / "bundle/manifest.json").exists()
 
 
 def test_a_nan_is_refused_by_name(inputs):
