@@ -26,6 +26,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=()",
 }
+_HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 DEFAULT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 # Probes come every few seconds and say nothing while all is well.
 _QUIET_PATHS = ("/healthz", "/readyz")
@@ -41,6 +42,8 @@ class Boundary:
         telemetry: Telemetry = SILENT,
         traces: Traces | None = None,
         stale: Callable[[], str] = str,
+        *,
+        secure: bool = False,
     ) -> None:
         """Wraps the app.
 
@@ -50,8 +53,10 @@ class Boundary:
             telemetry: Who hears of every request.
             traces: What makes traces; None for none.
             stale: Returns since when what is served may be out of date; empty when it is not.
+            secure: Whether browsers come over https, and are to stay there.
         """
         self.app = app
+        self.headers = SECURITY_HEADERS | (_HTTPS_HEADERS if secure else {})
         self.version = version
         self.stale = stale
         self.telemetry = telemetry
@@ -86,7 +91,7 @@ class Boundary:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self.headers.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", DEFAULT_POLICY)
                 headers.setdefault("Cache-Control", "no-store")
