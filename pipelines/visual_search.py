@@ -55,13 +55,16 @@ def visual_search(
     embed_batch_size: int = 64,
     embed_max_reject_share: float = 0.02,
     index_backend: str = "auto",
-    index_recall_target: float = 0.99,
+    index_recall_target: float = 0.98,
+    index_tuning_seconds: float = 600.0,
+    index_memory_limit_mb: int = 0,
+    index_shard_items: int = 2_000_000,
     index_seed: int = 17,
     evaluate_min_leaf_hit_at_10: float = 0.0,
     evaluate_min_leaf_precision_at_10: float = 0.0,
     evaluate_min_product_recall_at_10: float = 0.0,
     evaluate_min_item_leaf_precision_at_10: float = 0.0,
-    evaluate_min_index_recall_at_10: float = 0.99,
+    evaluate_min_index_recall_at_10: float = 0.98,
     evaluate_min_coverage: float = 0.95,
     evaluate_margin: float = 0.02,
     evaluate_min_overlap: float = 0.05,
@@ -129,9 +132,14 @@ def visual_search(
         train_seed: Seed of weights, order and augmentation.
         embed_batch_size: Images a call of the encoder.
         embed_max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
-        index_backend: auto chooses by size (brute_force below 20,000 items, ah below 100,000, else
-            tree_ah), or one of these.
-        index_recall_target: Smallest recall@10 against exact search that tuning aims at, 0 to 1.
+        index_backend: auto searches exactly below 20,000 items and above tries what is fastest;
+            or brute_force, ah (quantised scan), tree_ah (of the nearest partitions).
+        index_recall_target: What recall@10 against exact search must reach with 95% confidence,
+            0 to 1.
+        index_tuning_seconds: No further index is built for comparison when it would end after so
+            many seconds.
+        index_memory_limit_mb: What the searcher may keep in memory, in MB; 0 for no limit.
+        index_shard_items: A larger catalog is built in shards of at most so many items.
         index_seed: Seed of partitioning and tuning.
         evaluate_min_leaf_hit_at_10: Smallest share of photos with a right type in the first 10
             results, 0 to 1; 0 for off.
@@ -235,6 +243,9 @@ def visual_search(
             mode=run_mode,
             backend=index_backend,
             recall_target=index_recall_target,
+            tuning_seconds=index_tuning_seconds,
+            memory_limit_mb=index_memory_limit_mb,
+            shard_items=index_shard_items,
             seed=index_seed,
         )
         evaluated = evaluate(
@@ -270,7 +281,7 @@ def visual_search(
             tau=human_eval_tau,
             floor=human_eval_floor,
             after_failed_evaluation=human_eval_after_failed_evaluation,
-        wait_minutes=human_eval_wait_minutes,
+            wait_minutes=human_eval_wait_minutes,
             seed=human_eval_seed,
         )
         promote_if_passed(

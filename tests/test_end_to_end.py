@@ -91,7 +91,7 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     assert first["mode"] == "scratch"
     assert [verdict["gate"] for verdict in first["verdicts"]] == ["offline", "human"]
     assert first["verdicts"][1]["simulated"]
-    assert first["metrics"]["index"]["recall_at_10"] >= 0.99
+    assert first["metrics"]["index"]["recall_at_10"] >= 0.98
     assert set(first["metrics"]["shopper"]) >= {
         "leaf_hit_at_10", "leaf_precision_at_10", "product_recall_at_1", "product_recall_at_10",
     }  # fmt: skip

@@ -21,7 +21,7 @@ def evaluate(
     min_leaf_precision_at_10: float = 0.0,
     min_product_recall_at_10: float = 0.0,
     min_item_leaf_precision_at_10: float = 0.0,
-    min_index_recall_at_10: float = 0.99,
+    min_index_recall_at_10: float = 0.98,
     min_coverage: float = 0.95,
     margin: float = 0.02,
     min_overlap: float = 0.05,

@@ -19,7 +19,10 @@ def index(
     bundle: Output[Model],
     report: Output[HTML],
     backend: str = "auto",
-    recall_target: float = 0.99,
+    recall_target: float = 0.98,
+    tuning_seconds: float = 600.0,
+    memory_limit_mb: int = 0,
+    shard_items: int = 2_000_000,
     seed: int = 17,
 ) -> NamedTuple("Outputs", [("version", str), ("digest", str)]):  # type: ignore[valid-type]
     """Builds the ScaNN index, puts the bundle around it, and publishes the bundle.
@@ -34,10 +37,16 @@ def index(
         incumbent: The live version, or none; recorded as lineage.
         mode: scratch, warm or reuse; recorded as lineage.
         bundle: The candidate: one version of all that changes together.
-        report: The recall and latency curve with the chosen point.
-        backend: auto chooses by size: brute_force below 20,000 items, ah below 100,000, else
-            tree_ah.
-        recall_target: Smallest recall@10 against exact search, 0 to 1.
+        report: The frontier of recall, time and memory with the chosen point.
+        backend: auto searches exactly (brute_force) below 20,000 items, and above tries what is
+            fastest: a quantised scan (ah) or one of the nearest partitions (tree_ah).
+        recall_target: What recall@10 against exact search must reach with 95% confidence, 0 to 1.
+        tuning_seconds: No further index is built for comparison when it would end after so many
+            seconds.
+        memory_limit_mb: What the searcher may keep in memory, in units of 1e6 bytes; 0 for no
+            limit.
+        shard_items: A larger catalog is built in shards of at most so many items, with the memory
+            for one of them.
         seed: Seed of the partitioning and of the tuning's queries.
     """
     from components.index.step import run
@@ -45,5 +54,6 @@ def index(
     return run(
         checked.path, encoder.path, embeddings.path, registry, incumbent, mode,
         bundle.path, report.path, recall_target=recall_target, seed=seed,
-        backend=backend,
+        backend=backend, tuning_seconds=tuning_seconds, memory_limit_mb=memory_limit_mb,
+        shard_items=shard_items,
     )  # fmt: skip

@@ -37,7 +37,7 @@ class IndexConfig:
 
     backend: str = AUTO
     brute_force_below: int = 20_000
-    recall_target: float = 0.99
+    recall_target: float = 0.98
     recall_at: int = 10
     tuning_queries: int = 2000
     latency_queries: int = 200

@@ -32,13 +32,23 @@ def run(
     recall_target: float,
     seed: int,
     backend: str = AUTO,
+    tuning_seconds: float = IndexConfig.tuning_seconds,
+    memory_limit_mb: int = IndexConfig.memory_limit_mb,
+    shard_items: int = IndexConfig.shard_items,
 ) -> tuple[str, str]:
     """Builds the bundle and publishes it as a candidate.
 
     Returns:
         The bundle's version and its manifest's SHA-256.
     """
-    config = IndexConfig(backend=backend, recall_target=recall_target, seed=seed)
+    config = IndexConfig(
+        backend=backend,
+        recall_target=recall_target,
+        tuning_seconds=tuning_seconds,
+        memory_limit_mb=memory_limit_mb,
+        shard_items=shard_items,
+        seed=seed,
+    )
     card = read_json(Path(encoder) / ENCODER_FILE)
     summary = read_json(Path(checked) / SUMMARY_FILE)
     directory = Path(bundle)
