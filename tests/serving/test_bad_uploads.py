@@ -271,9 +271,9 @@ def test_hostile_uploads_at_once_take_bounded_memory(upload):
     upload(*photos)
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
-    upload(*photos * 3)
+    upload(*photos * 2)
     # Two threads decode at once, some bytes for each of four million pixels; nothing like the
-    # gigabytes that two dozen requests at once would take if each unfolded.
+    # gigabytes that sixteen requests at once would take if each unfolded.
     assert memory("VmHWM") - before < 200 * MIB
 
 
