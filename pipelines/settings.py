@@ -17,7 +17,7 @@ from pipelines.local.ir import Parameter, Scalar
 
 
 def read_settings(path: Path, known: Mapping[str, Parameter]) -> dict[str, Scalar]:
-    """Reads a YAML file of `step: {parameter: value}`.
+    """Reads a YAML file of `step: {parameter: value}`, and of `parameter: value` for the others.
 
     Args:
         path: The file.
@@ -39,6 +39,10 @@ def read_settings(path: Path, known: Mapping[str, Parameter]) -> dict[str, Scala
         raise InputError(f"{path}: expected 'step: {{parameter: value}}', received no mapping")
     values: dict[str, Scalar] = {}
     for step, section in document.items():
+        if not isinstance(section, dict) and step in known:
+            parameter = known[step]
+            values[parameter.name] = _checked(parameter, section, source=str(path))
+            continue
         if not isinstance(section, dict):
             raise InputError(f"{path}: {step}: expected 'parameter: value' lines below the step")
         for name, value in section.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -167,18 +168,9 @@ def read_pipeline(path: Path) -> Pipeline:
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: expected a compiled pipeline ({error})") from None
     try:
-        definitions = document["root"].get("inputDefinitions", {}).get("parameters", {})
         return Pipeline(
             name=document["pipelineInfo"]["name"],
-            parameters={
-                name: Parameter(
-                    name=name,
-                    type=PARAMETER_TYPES[definition["parameterType"]],
-                    default=_typed(definition.get("defaultValue"), definition["parameterType"]),
-                    description=definition.get("description", ""),
-                )
-                for name, definition in definitions.items()
-            },
+            parameters=parameters_of(document),
             steps=flatten(document),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -186,6 +178,20 @@ def read_pipeline(path: Path) -> Pipeline:
             f"{path}: expected a compiled pipeline (KFP IR), could not find {error}; "
             "write it with: lookalike compile"
         ) from None
+
+
+def parameters_of(document: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Returns the parameters of a compiled pipeline by name; KeyError when it is none."""
+    definitions = document["root"].get("inputDefinitions", {}).get("parameters", {})
+    return {
+        name: Parameter(
+            name=name,
+            type=PARAMETER_TYPES[definition["parameterType"]],
+            default=_typed(definition.get("defaultValue"), definition["parameterType"]),
+            description=definition.get("description", ""),
+        )
+        for name, definition in definitions.items()
+    }
 
 
 def _typed(value: object, parameter_type: str) -> Scalar | None:

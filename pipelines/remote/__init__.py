@@ -1,0 +1,1 @@
+"""Uploads, submits and schedules the compiled pipelines, on Kubeflow and on Vertex AI."""
