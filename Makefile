@@ -93,7 +93,8 @@ infra-check: $(VENV)/.dev  ## Check Dockerfile, manifests, Terraform and workflo
 
 .PHONY: infra-tools
 infra-tools:  ## Install kustomize and actionlint into .tools (needs Go)
-	GOBIN="$(CURDIR)/.tools" go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+	command -v kustomize || command -v kubectl || \
+		GOBIN="$(CURDIR)/.tools" go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 	GOBIN="$(CURDIR)/.tools" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: lint

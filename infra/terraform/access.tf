@@ -29,7 +29,8 @@ locals {
       campaigns = "change"
     }
     serving = {
-      trials = "create" # the end of a canary that stepped back
+      queries = "create" # the sampled query log
+      trials  = "create" # the end of a canary that stepped back
     }
   }
 

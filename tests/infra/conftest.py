@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
+DEPARTMENTS = ("seating", "lighting", "leisure")
 
 
 def program(*names: str) -> str:
@@ -46,3 +48,31 @@ def rendered() -> dict[str, list[dict[str, Any]]]:
         "prod": render(INFRA / "kubernetes" / "overlays" / "prod"),
         "training": render(INFRA / "kubernetes" / "training"),
     }
+
+
+@pytest.fixture(scope="session")
+def shop(dev_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every product of three departments, where containers that are nobody can read it."""
+    target = tmp_path_factory.mktemp("shop")
+    (target / "images").mkdir()
+    with (dev_mini / "taxonomy.csv").open() as file:
+        parents = {row["taxon_id"]: row["parent_id"] for row in csv.DictReader(file)}
+    shutil.copy(dev_mini / "taxonomy.csv", target)
+    kept = {""}
+    for name in ("catalog", "queries", "votes"):
+        with (dev_mini / f"{name}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        if name == "votes":
+            rows = [row for row in rows if row["image_id"] in kept]
+        else:
+            rows = [row for row in rows if parents[row["taxon_id"]] in DEPARTMENTS]
+            kept |= {row.get("item_id", "") for row in rows}
+            for row in rows:
+                shutil.copy(dev_mini / row["image"], target / row["image"])
+        with (target / f"{name}.csv").open("w") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return target

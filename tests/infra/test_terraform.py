@@ -133,7 +133,7 @@ def test_buckets_are_private_versioned_and_keep_what_they_must():
 
 def test_the_table_of_rights_covers_every_prefix_that_the_registry_writes():
     source = "\n".join(p.read_text() for p in (ROOT / "components" / "registry").glob("*.py"))
-    written = set(re.findall(r'return f"(\w+)/\{check_', source)) | set(
+    written = set(re.findall(r'f"(\w+)/\{check_', source)) | set(
         re.findall(r'f"(bundles|verdicts|history|campaigns)/\{', source)
     )
     assert {"bundles", "channels", "history", "verdicts", "claims"} <= written
@@ -160,7 +160,7 @@ def test_what_is_written_once_cannot_be_overwritten():
     """objectCreator may not replace or delete; objectUser may."""
     for account, prefixes in local("access").items():
         for prefix, how in prefixes.items():
-            once = prefix in ("bundles", "verdicts", "history", "trials")
+            once = prefix in ("bundles", "verdicts", "history", "queries", "trials")
             assert how == ("create" if once else "change"), (account, prefix)
     assert local("roles") == {
         "create": "roles/storage.objectCreator",
