@@ -17,7 +17,6 @@ from components.contracts.catalog import Item
 from serving.engine import LoadedBundle
 from serving.query import Found, Wanted
 
-
 _json = msgspec.json.Encoder().encode
 
 

@@ -15,11 +15,13 @@ from serving.engine import Engine
 from serving.fast_path import FastPath
 from serving.metrics import Metrics
 from serving.middleware import Boundary
+from serving.query_log import QueryLog
 from serving.routes import batch, items, metrics, pages, probes, search, withdrawals
 from serving.service import Service
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 from serving.tracing import Several, Traces
+from serving.trial import Trial
 from serving.withdrawals import Withdrawn
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -34,6 +36,8 @@ def create_app(
     counts: Metrics | None = None,
     traces: Traces | None = None,
     withdrawn: Withdrawn | None = None,
+    trial: Trial | None = None,
+    queries: QueryLog | None = None,
 ) -> FastAPI:
     """Returns the app over an engine.
 
@@ -45,6 +49,8 @@ def create_app(
         counts: The metrics that `/metrics` shows; new ones when None.
         traces: What makes traces; None for none.
         withdrawn: What withdraws items; None where there is no registry to keep that in.
+        trial: Another bundle that is tried; None for none.
+        queries: Counts what is asked; None for not.
 
     Raises:
         InputError: A token file or key that the settings name cannot be read.
@@ -52,7 +58,7 @@ def create_app(
     counts = counts or Metrics()
     telemetry = telemetry or (Several(counts, traces) if traces else counts)
     access = Access(settings.access, telemetry=telemetry)
-    service = Service(engine, settings, telemetry, withdrawn)
+    service = Service(engine, settings, telemetry, withdrawn, trial, queries)
     app = FastAPI(
         title="Lookalike",
         description="Similar items and search by photo.",
@@ -76,6 +82,7 @@ def create_app(
         telemetry=telemetry,
         traces=traces,
         stale=stale,
+        secure=settings.access.secure,
     )
     if settings.access.open_search and traces is None:
         # Who may search is checked the long way, and a trace costs more than this saves.

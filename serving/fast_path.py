@@ -19,7 +19,7 @@ from serving import answers, log
 from serving.middleware import DEFAULT_POLICY, REQUEST_ID, SECURITY_HEADERS
 from serving.query import Wanted
 from serving.routes.interface import MAX_K
-from serving.service import SIMILAR_ROUTE, TIMEOUT_HEADER, Service
+from serving.service import KEY_HEADER, SIMILAR_ROUTE, TIMEOUT_HEADER, Answer, Service
 
 _PREFIX, _SUFFIX = "/v1/items/", "/similar"
 _BOOLEANS = {"true": True, "false": False}
@@ -30,6 +30,7 @@ _FIXED_HEADERS = [
     (b"content-security-policy", DEFAULT_POLICY.encode()),
     (b"cache-control", b"no-store"),
 ]
+_KEY_HEADER = KEY_HEADER.lower().encode()
 # What only the long way knows how to honour.
 _LONG_WAY_HEADERS = frozenset((TIMEOUT_HEADER.lower().encode(), b"authorization"))
 
@@ -88,7 +89,7 @@ class FastPath:
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 request_id = value.decode("latin-1")
-            elif name == b"x-lookalike-key":
+            elif name == _KEY_HEADER:
                 key = value.decode("latin-1")
             elif name in _LONG_WAY_HEADERS:
                 return None
@@ -109,7 +110,8 @@ class FastPath:
             # The long way fails in the same way, and knows how to tell.
             return None
         service.telemetry.stage(SIMILAR_ROUTE, "search", searched - started)
-        service.answered_item(bundle, position, found, wanted, searched - started)
+        answer = Answer(bundle, position, wanted, found, searched - started)
+        service.note_item(answer, key or item_id, SIMILAR_ROUTE)
         headers = [
             *_FIXED_HEADERS,
             (b"content-length", b"%d" % len(content)),

@@ -138,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def _assigned(assignments: Sequence[str]) -> dict[str, int | float | bool]:
+def assigned(assignments: Sequence[str]) -> dict[str, int | float | bool]:
     """Returns the settings given as NAME=VALUE.
 
     Raises:
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     options = vars(parser().parse_args(arguments))
     try:
-        return serve(**_assigned(options.pop("assignments")) | options)
+        return serve(**assigned(options.pop("assignments")) | options)
     except LookalikeError as error:
         sys.stderr.write(f"lookalike: {error}\n")
         return error.exit_code

@@ -22,8 +22,13 @@ from serving.bundle_loader import Loader
 from serving.engine import Engine
 from serving.follower import Follower, Source
 from serving.metrics import Metrics
+from serving.query_log import QueryLog
 from serving.settings import Settings, default_cache
 from serving.sources import ChannelSource, DirectorySource
+from serving.telemetry import SILENT, Telemetry
+from serving.tracing import Several
+from serving.trial import Trial, TrialConfig
+from serving.trial_figures import TrialLimits
 from serving.withdrawals import Withdrawn
 
 # Loading a bundle is work for the interpreter, and the event loop wants it back at once: a thread
@@ -52,30 +57,30 @@ class ServerProcess:
         self._engine = Engine(keep_previous=settings.keep_previous)
         self._counts = Metrics()
         self._traces = tracing.from_environment()
-        source, withdrawn = self._source()
+        self._telemetry: Telemetry = self._counts
+        if self._traces is not None:
+            self._telemetry = Several(self._counts, self._traces)
+        self._trial: Trial | None = None
+        self._second: Follower | None = None
+        self._queries: QueryLog | None = None
+        self._withdrawn: Withdrawn | None = None
+        self._load = Loader()
+        if settings.bundle is not None:
+            self._follower = self._follow(self._engine, DirectorySource(settings.bundle), [])
+        else:
+            self._follower = self._follow_channels()
         app = create_app(
             self._engine,
             settings,
             self._lifespan,
+            self._telemetry,
             counts=self._counts,
             traces=self._traces,
-            withdrawn=withdrawn,
+            withdrawn=self._withdrawn,
+            trial=self._trial,
+            queries=self._queries,
         )
         self._service = app.state.service
-        self._withdrawn = withdrawn
-        if withdrawn is not None:
-            withdrawn.telemetry = self._service.telemetry
-        self._follower = Follower(
-            self._engine,
-            source,
-            Loader(),
-            poll_seconds=settings.poll_seconds,
-            retry_seconds=settings.retry_seconds,
-            source_seconds=settings.source_seconds,
-            stale_seconds=settings.stale_seconds,
-            also=[withdrawn.look] if withdrawn else [],
-            telemetry=self._service.telemetry,
-        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -111,26 +116,71 @@ class ServerProcess:
         """Stops serving after the open requests; may be called from any thread."""
         self._server.should_exit = True
 
-    def _source(self) -> tuple[Source, Withdrawn | None]:
+    def _follow_channels(self) -> Follower:
+        """Returns the follower of the channel, and makes what else needs its registry."""
         settings = self._settings
-        if settings.bundle is not None:
-            return DirectorySource(settings.bundle), None
         assert settings.registry
         assert settings.channel
+        cache = settings.cache or default_cache()
         source = ChannelSource(
-            settings.registry,
-            settings.channel,
-            settings.cache or default_cache(),
-            max_bytes=settings.cache_bytes,
+            settings.registry, settings.channel, cache, max_bytes=settings.cache_bytes
         )
-        withdrawn = Withdrawn(
-            source.registry.store,
+        store = source.registry.store
+        engines, looks = [self._engine], []
+        if settings.second_channel:
+            second = Engine(keep_previous=False)
+            engines.append(second)
+            config = TrialConfig(
+                channel=settings.second_channel,
+                mode=settings.second_mode,
+                share=settings.second_share,
+                limits=TrialLimits(),
+            )
+            self._trial = Trial(config, second, store, self._telemetry)
+            looks.append(self._trial.look)
+            other = ChannelSource(
+                settings.registry, settings.second_channel, cache, max_bytes=settings.cache_bytes
+            )
+            # Its swaps and failures are the trial's, not those of what is live.
+            self._second = self._follow(second, other, [], SILENT)
+        self._withdrawn = Withdrawn(
+            store,
             settings.channel,
-            [self._engine],
+            engines,
             copy=source.state / f"withdrawals-{settings.channel}.json",
+            telemetry=self._telemetry,
         )
-        withdrawn.start_from_copy()
-        return source, withdrawn
+        self._withdrawn.start_from_copy()
+        looks.append(self._withdrawn.look)
+        if settings.query_log_share > 0:
+            self._queries = QueryLog(
+                store,
+                settings.channel,
+                share=settings.query_log_share,
+                seconds=settings.query_log_seconds,
+                telemetry=self._telemetry,
+            )
+        return self._follow(self._engine, source, looks, self._telemetry)
+
+    def _follow(
+        self,
+        engine: Engine,
+        source: Source,
+        looks: list[Callable[[], None]],
+        telemetry: Telemetry | None = None,
+    ) -> Follower:
+        settings = self._settings
+        return Follower(
+            engine,
+            source,
+            self._load,
+            poll_seconds=settings.poll_seconds,
+            retry_seconds=settings.retry_seconds,
+            source_seconds=settings.source_seconds,
+            stale_seconds=settings.stale_seconds,
+            also=looks,
+            telemetry=telemetry or self._telemetry,
+        )
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -143,6 +193,8 @@ class ServerProcess:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
             self._follower.close()
+            if self._second is not None:
+                self._second.close()
             if self._traces is not None:
                 self._traces.close()
             app.state.console.close()
@@ -161,7 +213,9 @@ class ServerProcess:
             )
             self._tell_ready(version)
             if self._settings.bundle is None:
-                await self._follower.follow()
+                await asyncio.gather(
+                    self._follower.follow(), *([self._second.follow()] if self._second else [])
+                )
         except Exception as error:
             # `run` reports it in the main thread, once the server has stopped.
             if not isinstance(error, LookalikeError):

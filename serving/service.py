@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -16,23 +16,27 @@ from fastapi import Request
 
 from components.contracts.catalog import Item
 from components.contracts.errors import InputError
+from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits, admit, probe
 from components.contracts.page import thumbnail as inline_thumbnail
 from components.search.searcher import Vectors
-from serving import answers, query, views
+from serving import answers, log, query, views
 from serving.batching import Batcher, OverloadedError, TooLateError
 from serving.engine import Engine, Hit, LoadedBundle
 from serving.loop_lag import LoopLag
 from serving.pictures import Pictures
 from serving.problems import Problem, shorten
 from serving.query import Found, Limits, Wanted
+from serving.query_log import QueryLog
 from serving.settings import Settings
 from serving.telemetry import SILENT, Telemetry
+from serving.trial import Trial
 from serving.uploads import read_upload
 from serving.withdrawals import Withdrawn
 
 T = TypeVar("T")
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+KEY_HEADER = "X-Lookalike-Key"
 PHOTO_ROUTE = "/v1/search"
 SIMILAR_ROUTE = "/v1/items/{item_id}/similar"
 BATCH_ROUTE = "/v1/batch"
@@ -72,6 +76,43 @@ class Photo:
     admitted: bytes
 
 
+class Question(NamedTuple):
+    """What a request asks for, in its own words.
+
+    Attributes:
+        k: Most results.
+        department: Id or name of a department; empty for all.
+        taxon: Id of a node; empty for all.
+        min_score: Smallest cosine.
+        exclude_same_product: Whether the images of the query item's own product are left out.
+    """
+
+    k: int = 10
+    department: str = ""
+    taxon: str = ""
+    min_score: float = -1.0
+    exclude_same_product: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with the bundle that gave it.
+
+    Attributes:
+        bundle: The one bundle that everything in it comes from.
+        position: Where the item that was asked about stands; -1 for a photo.
+        wanted: What was asked for, in the bundle's terms.
+        found: What was found.
+        seconds: What finding it took.
+    """
+
+    bundle: LoadedBundle
+    position: int
+    wanted: Wanted
+    found: Found
+    seconds: float
+
+
 class Service:
     """What the routes share."""
 
@@ -81,6 +122,8 @@ class Service:
         settings: Settings,
         telemetry: Telemetry = SILENT,
         withdrawn: Withdrawn | None = None,
+        trial: Trial | None = None,
+        queries: QueryLog | None = None,
     ) -> None:
         """Makes the worker threads: decoding and embedding stay off the event loop.
 
@@ -89,11 +132,15 @@ class Service:
             settings: Limits.
             telemetry: Who hears what happens.
             withdrawn: What withdraws items; None where there is no registry to keep that in.
+            trial: Another bundle that is tried; None for none.
+            queries: Counts what is asked; None for not.
         """
         self.engine = engine
         self.settings = settings
         self.telemetry = telemetry
         self.withdrawn = withdrawn
+        self.trial = trial
+        self.queries = queries
         self.limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_upload_pixels
         )
@@ -122,6 +169,15 @@ class Service:
     def start(self) -> None:
         """Begins to watch how late the event loop is; called on it."""
         self.lag.start(asyncio.get_running_loop())
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what `/readyz` answers."""
+        detail = self.engine.describe()
+        if self.trial is not None:
+            detail["trial"] = self.trial.describe()
+        if self.withdrawn is not None and self.withdrawn.problem:
+            detail["withdrawals_error"] = self.withdrawn.problem
+        return detail
 
     def call(self, request: Request, route: str) -> Call:
         """Returns a request's deadline; see `Settings.deadline_seconds`.
@@ -169,7 +225,7 @@ class Service:
         return self.engine.current
 
     def choose(self, key: str) -> LoadedBundle:
-        """Returns the bundle that answers a request.
+        """Returns the bundle that answers a request: the live one, or the canary.
 
         Args:
             key: What the choice hangs on: equal keys get the same bundle.
@@ -177,8 +233,10 @@ class Service:
         Raises:
             Problem: 503: none is in place yet.
         """
-        del key
-        return self.bundle()
+        live = self.bundle()
+        if self.trial is None:
+            return live
+        return self.trial.canary(key, live) or live
 
     def position(self, bundle: LoadedBundle, item_id: str) -> int:
         """Returns where an item stands in a bundle.
@@ -210,13 +268,13 @@ class Service:
         self,
         bundle: LoadedBundle,
         *,
-        k: int,
+        k: int = 10,
         department: str = "",
         taxon: str = "",
         min_score: float = -1.0,
         exclude_same_product: bool = True,
     ) -> Wanted:
-        """Returns what a request asks for, in terms of a bundle.
+        """Returns what a request asks for, in terms of a bundle; see `Question`.
 
         Raises:
             Problem: 422: the bundle's taxonomy has no such department or taxon.
@@ -234,17 +292,113 @@ class Service:
             return None
         return bundle.find(bundle.vector(position), limits)
 
+    async def ask_item(self, item_id: str, question: Question, key: str, call: Call) -> Answer:
+        """Answers what looks like an item, from the live bundle or the canary.
+
+        Args:
+            item_id: The item.
+            question: What is asked for.
+            key: What the choice of the bundle hangs on.
+            call: The request.
+
+        Raises:
+            Problem: The item or a part of the question is unknown, or there is no room or time.
+        """
+
+        async def ask(bundle: LoadedBundle) -> Answer:
+            position = self.position(bundle, item_id)
+            wanted = self.wanted(bundle, **question._asdict())
+            started = time.perf_counter()
+            found = await self.like_item(bundle, position, wanted, call, tell=False)
+            return Answer(bundle, position, wanted, found, time.perf_counter() - started)
+
+        answer = await self._from_either(key, ask)
+        self.note_item(answer, key, call.route)
+        return answer
+
+    async def ask_photo(self, photo: Photo, question: Question, key: str, call: Call) -> Answer:
+        """Answers what looks like a photo, from the live bundle or the canary.
+
+        Raises:
+            Problem: As `ask_item`; or the photo is refused.
+        """
+
+        async def ask(bundle: LoadedBundle) -> Answer:
+            wanted = self.wanted(bundle, **question._asdict())
+            started = time.perf_counter()
+            found = await self.like_photo(bundle, photo, wanted, call, tell=False)
+            return Answer(bundle, -1, wanted, found, time.perf_counter() - started)
+
+        answer = await self._from_either(key, ask)
+        self._note(answer, call.route)
+        if self.queries is not None:
+            self.queries.photo(answer.bundle.version, sha256_bytes(photo.admitted))
+        if self.trial is not None and self.trial.shadows(key):
+            self.trial.compare_photo(
+                answer.bundle, photo.admitted, answer.wanted, answer.found, answer.seconds
+            )
+        return answer
+
+    def note_item(self, answer: Answer, key: str, route: str) -> None:
+        """Tells everybody who wants to know of an answer about an item."""
+        self._note(answer, route)
+        if self.queries is not None:
+            self.queries.item(answer.bundle.version, answer.bundle.items.ids[answer.position])
+        if self.trial is not None and self.trial.shadows(key):
+            item_id = answer.bundle.items.ids[answer.position]
+            self.trial.compare_item(
+                answer.bundle, item_id, answer.wanted, answer.found, answer.seconds
+            )
+
+    def _note(self, answer: Answer, route: str) -> None:
+        self.tell_found(answer.bundle, answer.found, answer.wanted, route)
+        if self.trial is not None:
+            self.trial.answered(
+                answer.bundle.version,
+                answer.seconds,
+                empty=not answer.found.positions,
+                canary=answer.bundle is not self.engine.current
+                and answer.bundle is self.trial.engine.current,
+            )
+
+    async def _from_either(
+        self, key: str, ask: Callable[[LoadedBundle], Awaitable[Answer]]
+    ) -> Answer:
+        """Asks the canary where it is its turn; the live bundle when not, or when that fails."""
+        live = self.bundle()
+        other = self.trial.canary(key, live) if self.trial else None
+        if other is not None and self.trial is not None:
+            try:
+                return await ask(other)
+            except Problem as problem:
+                # The server's own troubles are no fault of the canary; and an item that it does
+                # not hold yet, or a taxon, the live bundle may know.
+                if problem.status >= 500:
+                    raise
+            except Exception:
+                log.logger.exception("the canary failed, the live bundle answers")
+                self.trial.failed(other.version)
+        return await ask(live)
+
     async def like_item(
-        self, bundle: LoadedBundle, position: int, wanted: Wanted, call: Call
+        self,
+        bundle: LoadedBundle,
+        position: int,
+        wanted: Wanted,
+        call: Call,
+        *,
+        tell: bool = True,
     ) -> Found:
         """Returns what looks like an item: one image a product, never the item itself.
 
         Raises:
             Problem: 503: there is no room or time.
         """
-        return await self._find(
-            bundle, bundle.vector(position), bundle.limits(wanted, position), wanted, call
-        )
+        limits = bundle.limits(wanted, position)
+        found = await self._find(bundle, bundle.vector(position), limits, call)
+        if tell:
+            self.tell_found(bundle, found, wanted, call.route)
+        return found
 
     async def like_items(
         self, bundle: LoadedBundle, positions: list[int], wanted: Wanted, call: Call
@@ -272,11 +426,11 @@ class Service:
         except (OverloadedError, TooLateError) as error:
             raise self._shed(error, call) from None
         for one in found:
-            self._tell(bundle, one, wanted, call)
+            self.tell_found(bundle, one, wanted, call.route)
         return found
 
     async def like_photo(
-        self, bundle: LoadedBundle, photo: Photo, wanted: Wanted, call: Call
+        self, bundle: LoadedBundle, photo: Photo, wanted: Wanted, call: Call, *, tell: bool = True
     ) -> Found:
         """Returns what looks like a photo: one image a product.
 
@@ -291,7 +445,10 @@ class Service:
         except BadImageError as error:
             raise _image_problem(error) from None
         self.telemetry.stage(call.route, "encode", time.perf_counter() - started)
-        return await self._find(bundle, vector, bundle.limits(wanted), wanted, call)
+        found = await self._find(bundle, vector, bundle.limits(wanted), call)
+        if tell:
+            self.tell_found(bundle, found, wanted, call.route)
+        return found
 
     async def photo(self, request: Request, call: Call) -> Photo:
         """Reads and checks the photo of a request.
@@ -358,15 +515,13 @@ class Service:
     def close(self) -> None:
         """Lets the worker threads end."""
         self.lag.stop()
+        if self.trial is not None:
+            self.trial.close()
+        if self.queries is not None:
+            self.queries.close()
         self._image.shutdown(wait=False, cancel_futures=True)
         self._encoder.close()
         self._searcher.close()
-
-    def answered_item(
-        self, bundle: LoadedBundle, position: int, found: Found, wanted: Wanted, seconds: float
-    ) -> None:
-        """Tells of an answer about an item."""
-        self.tell_found(bundle, found, wanted, SIMILAR_ROUTE)
 
     def tell_found(self, bundle: LoadedBundle, found: Found, wanted: Wanted, route: str) -> None:
         """Tells telemetry of an answer."""
@@ -378,11 +533,8 @@ class Service:
             version=bundle.version,
         )
 
-    def _tell(self, bundle: LoadedBundle, found: Found, wanted: Wanted, call: Call) -> None:
-        self.tell_found(bundle, found, wanted, call.route)
-
     async def _find(
-        self, bundle: LoadedBundle, vector: Vectors, limits: Limits, wanted: Wanted, call: Call
+        self, bundle: LoadedBundle, vector: Vectors, limits: Limits, call: Call
     ) -> Found:
         started = time.perf_counter()
         if self._is_quick(bundle, limits):
@@ -395,7 +547,6 @@ class Service:
             except (OverloadedError, TooLateError) as error:
                 raise self._shed(error, call) from None
         self.telemetry.stage(call.route, "search", time.perf_counter() - started)
-        self._tell(bundle, found, wanted, call)
         return found
 
     def _is_quick(self, bundle: LoadedBundle, limits: Limits) -> bool:

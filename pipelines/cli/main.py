@@ -21,11 +21,13 @@ _COMMANDS = {
     "schedule": "pipelines.cli.remote_commands:schedule",
     "parameters": "pipelines.cli.parameters_command:parameters",
     "serve": "pipelines.cli.serve_command:serve",
+    "traffic": "pipelines.cli.traffic_command:traffic",
     "eval": "pipelines.cli.eval_commands:eval_",
     "rate": "pipelines.cli.rate_command:rate",
     "ask": "pipelines.cli.ask_command:ask",
     "index": "pipelines.cli.index_commands:index",
     "export-vertex": "pipelines.cli.export_vertex_command:export_vertex",
+    "benchmark": "pipelines.cli.benchmark_command:benchmark",
     "dataset": "pipelines.cli.dataset_commands:dataset",
 }
 

@@ -36,6 +36,42 @@ import click
     is_flag=True,
     help="Show the catalog's pictures too (those whose SHA-256 is the indexed one).",
 )
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Server processes that share the port; each holds the index and the encoder.",
+)
+@click.option("--second-channel", help="Another channel whose version is tried beside this one.")
+@click.option(
+    "--second-mode",
+    default="shadow",
+    show_default=True,
+    type=click.Choice(["shadow", "canary"]),
+    help="shadow: answers in the background and is compared; canary: answers for real.",
+)
+@click.option(
+    "--second-share",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of requests that the second channel's version gets.",
+)
+@click.option(
+    "--query-log-share",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of queries counted in the registry, for `lookalike traffic`.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other setting by its name, such as encoder_batch=16; may be repeated.",
+)
 def serve(
     registry: str,
     channel: str,
@@ -44,6 +80,12 @@ def serve(
     cache: Path | None,
     ready_file: Path | None,
     images: bool,
+    workers: int,
+    second_channel: str | None,
+    second_mode: str,
+    second_share: float,
+    query_log_share: float,
+    assignments: tuple[str, ...],
 ) -> None:
     """Serve similar items and search by photo from a channel's live version.
 
@@ -52,7 +94,8 @@ def serve(
 
     Example: lookalike serve --registry .lookalike/demo/registry --channel demo --images
     """
-    from serving.main import serve as run_server  # noqa: PLC0415 - loads TensorFlow and ScaNN
+    from serving.main import assigned  # noqa: PLC0415 - loads the server
+    from serving.main import serve as run_server  # noqa: PLC0415
 
     sys.exit(
         run_server(
@@ -64,5 +107,11 @@ def serve(
             ready_file=ready_file,
             cache=cache,
             images=images,
+            workers=workers,
+            second_channel=second_channel,
+            second_mode=second_mode,
+            second_share=second_share,
+            query_log_share=query_log_share,
+            **assigned(assignments),
         )
     )

@@ -13,7 +13,7 @@ from serving import answers
 from serving.problems import Problem
 from serving.query import Found
 from serving.routes.interface import MAX_K, REFUSALS, written_answer
-from serving.service import BATCH_ROUTE, Service
+from serving.service import BATCH_ROUTE, KEY_HEADER, Service
 from serving.uploads import read_body
 
 _BODY_BYTES = 1024 * 1024
@@ -53,15 +53,9 @@ def add(app: FastAPI, service: Service) -> None:
             request, max_bytes=_BODY_BYTES, seconds=service.settings.upload_seconds
         )
         asked = _parse(data, service.settings.max_batch_items)
-        bundle = service.bundle()
-        wanted = service.wanted(
-            bundle,
-            k=asked.k,
-            department=asked.department,
-            taxon=asked.taxon,
-            min_score=asked.min_score,
-            exclude_same_product=asked.exclude_same_product,
-        )
+        # One bundle answers them all, so the whole batch hangs on one key.
+        bundle = service.choose(request.headers.get(KEY_HEADER) or asked.item_ids[0])
+        wanted = service.wanted(bundle, **asked.model_dump(exclude={"item_ids"}))
         entries: list[tuple[str, Found | answers.Refusal]] = []
         positions = []
         for item_id in asked.item_ids:

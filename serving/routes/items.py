@@ -15,7 +15,7 @@ from serving.routes.interface import (
     json_answer,
     written_answer,
 )
-from serving.service import SIMILAR_ROUTE, Service
+from serving.service import KEY_HEADER, SIMILAR_ROUTE, Question, Service
 
 _PICTURE_SECONDS = 3600
 
@@ -45,19 +45,13 @@ def add(app: FastAPI, service: Service) -> None:
         fewer than k. `exclude_same_product=false` allows one other image of the item's own product.
         """
         call = service.call(request, SIMILAR_ROUTE)
-        bundle = service.bundle()
-        position = service.position(bundle, item_id)
-        wanted = service.wanted(
-            bundle,
-            k=k,
-            department=department,
-            taxon=taxon,
-            min_score=min_score,
-            exclude_same_product=exclude_same_product,
+        question = Question(k, department, taxon, min_score, exclude_same_product)
+        key = request.headers.get(KEY_HEADER) or item_id
+        answer = await service.ask_item(item_id, question, key, call)
+        content = answers.similar_json(
+            answer.bundle, answer.position, answer.wanted, answer.found, images=images
         )
-        found = await service.like_item(bundle, position, wanted, call)
-        content = answers.similar_json(bundle, position, wanted, found, images=images)
-        return written_answer(content, bundle)
+        return written_answer(content, answer.bundle)
 
     @app.get("/v1/items/{item_id:path}/image", response_class=Response, responses=REFUSALS)
     async def image(item_id: str) -> Response:

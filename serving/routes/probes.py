@@ -21,7 +21,7 @@ def add(app: FastAPI, service: Service) -> None:
     @app.get("/readyz")
     async def readyz() -> Response:
         """Whether a checked bundle answers, and how following the channel goes."""
-        detail = service.engine.describe()
+        detail = service.describe()
         return json_answer(detail, status=200 if detail["ready"] else 503)
 
     @app.get("/version", response_model=answers.Version)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from components.contracts.files import sha256_bytes
 from serving import answers
 from serving.routes.interface import REFUSALS, Department, K, MinScore, Taxon, written_answer
-from serving.service import PHOTO_ROUTE, Service
+from serving.service import KEY_HEADER, PHOTO_ROUTE, Question, Service
 from serving.uploads import FIELD
 
 _UPLOAD = {
@@ -50,11 +51,12 @@ def add(app: FastAPI, service: Service) -> None:
         `filter.fewer_than_k` says when that left fewer than k.
         """
         call = service.call(request, PHOTO_ROUTE)
-        bundle = service.bundle()
-        wanted = service.wanted(
-            bundle, k=k, department=department, taxon=taxon, min_score=min_score
-        )
+        service.bundle()  # Without one, nobody sends a photo for nothing.
         photo = await service.photo(request, call)
-        found = await service.like_photo(bundle, photo, wanted, call)
-        content = answers.search_json(bundle, photo.query, wanted, found, images=images)
-        return written_answer(content, bundle)
+        question = Question(k, department, taxon, min_score)
+        key = request.headers.get(KEY_HEADER) or sha256_bytes(photo.admitted)
+        answer = await service.ask_photo(photo, question, key, call)
+        content = answers.search_json(
+            answer.bundle, photo.query, answer.wanted, answer.found, images=images
+        )
+        return written_answer(content, answer.bundle)
