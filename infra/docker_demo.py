@@ -131,7 +131,7 @@ def containment(owner: tuple[int, int], inputs: Sequence[Path], registry: Path) 
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         # Inside the container.
-        "tmpfs": {path: "mode=1777" for path in ("/tmp", "/var/cache/lookalike")},  # noqa: S108
+        "tmpfs": dict.fromkeys(("/tmp", "/var/cache/lookalike"), "mode=1777"),  # noqa: S108
         "mounts": [
             bind(str(registry), str(registry), type="bind"),
             *(bind(str(path), str(path), type="bind", read_only=True) for path in folders),
