@@ -65,6 +65,11 @@ bench-pixels: $(VENV)/.dev  ## Print what matching pixels reaches, the demo thre
 bench-registry: $(VENV)/.dev  ## Time status and rollback on 500 bundles and 5,000 moves, both stores
 	$(BIN)/python tests/benchmarks/bench_registry.py
 
+.PHONY: bench-index
+bench-index: $(VENV)/.dev  ## Measure the index beside its peers and its targets (an hour; ITEMS=100000: minutes)
+	$(BIN)/python tests/benchmarks/bench_index.py --items $(or $(ITEMS),1000000) \
+		$(if $(ITEMS),--sharded-items $(ITEMS)) $(if $(BUNDLE),--bundle $(BUNDLE))
+
 .PHONY: stress-registry
 stress-registry: $(VENV)/.dev  ## 64 processes on one channel, then 200 kills, on both stores
 	for store in local gcs; do \

@@ -42,6 +42,7 @@ class Task:
         bundle: A bundle whose searcher is loaded instead of building one.
         threads: For building; queries run on one.
         singles: Most single queries to time for a setting.
+        label: What to call it; the system's name when empty.
     """
 
     system: str
@@ -52,6 +53,7 @@ class Task:
     bundle: Path | None = None
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     singles: int = 500
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def measure(task: Task) -> Report:
         name = ", ".join(f"{key} {value}" for key, value in setting.items()) or "all scored"
         measured.append(_measure(system, name, queries, answers, task.singles))
     return Report(
-        system=task.system,
+        system=task.label or task.system,
         build_seconds=0.0 if task.bundle else seconds,
         build_cpu_seconds=0.0 if task.bundle else cpu,
         memory_mb=memory / 1e6,

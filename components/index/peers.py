@@ -36,7 +36,7 @@ class System(Protocol):
         ...
 
     def settings(self) -> list[Setting]:
-        """Returns what to measure, the quickest first."""
+        """Returns what to measure."""
         ...
 
     def prepare(self, setting: Setting) -> None:
@@ -87,18 +87,21 @@ class Lookalike:
         self._base = self._searcher
 
     def settings(self) -> list[Setting]:
-        """Partitions to scan and vectors to score again."""
+        """Partitions to scan and vectors to score again; its own setting first."""
         parameters = self._searcher.parameters
         if parameters.backend == "brute_force":
             return [{}]
         items = self._searcher.shape[0]
         # All of a large tree is as slow as a scan of everything, and is nobody's choice.
         counts = space.leaf_counts(parameters)
-        return [
-            {"leaves": leaves, "reorder": width}
+        own = {"leaves": parameters.leaves_to_search, "reorder": parameters.reorder}
+        others = [
+            setting
             for leaves in (counts[:-2] if len(counts) > 3 else counts)
             for width in (20, 30, *space.reorder_widths(items, 10)[:-1])
+            if (setting := {"leaves": leaves, "reorder": width}) != own
         ]
+        return [own, *others]
 
     def prepare(self, setting: Setting) -> None:
         """See `System.prepare`."""
