@@ -46,7 +46,7 @@ def test_a_job_is_built_from_the_committed_file_without_a_network(name):
 
     job = make_job(where, str(FILES[name]), values, name="tonight", login=Credentials("a-token"))
 
-    assert job.display_name == "tonight"
+    assert job._gca_resource.display_name == "tonight"
     request = job._gca_resource  # What `submit` would send.
     assert request.pipeline_spec["pipelineInfo"]["name"] == name
     assert request.runtime_config.gcs_output_directory == ROOT

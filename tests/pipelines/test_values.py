@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from components.contracts.errors import InputError
+from pipelines.compiled import FILES
+from pipelines.local.ir import read_pipeline
+from pipelines.values import check_values
+
+
+@pytest.mark.parametrize("path", FILES.values())
+def test_the_defaults_are_accepted(path):
+    parameters = read_pipeline(path).parameters
+
+    check_values({n: p.default for n, p in parameters.items() if p.default is not None})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mode": "daily"}, "mode: expected one of auto, scratch, warm, reuse, received 'daily'"),
+        ({"raters": "robots"}, "raters: expected one of web, simulated, none"),
+        ({"channel": "a/b"}, "channel 'a/b'"),
+        ({"catalog_max_reject_share": 1.5}, r"catalog\.max_reject_share: expected a share"),
+        ({"catalog_max_changed_share": -0.1}, r"catalog\.max_changed_share: expected a share"),
+        ({"transform_stored_size": 2}, r"transform\.stored_size: expected 16 to 1024 pixels"),
+        ({"train_depth": 19}, r"train\.depth: expected one of"),
+        ({"train_batch_size": 33, "train_workers": 2}, r"train\.batch_size: expected a multiple"),
+        ({"embed_batch_size": 0}, r"embed\.batch_size: expected at least 1"),
+        ({"index_recall_target": 1.2}, r"index\.recall_target"),
+        ({"evaluate_margin": 7.0}, r"evaluate\.margin: expected 0 to 1, received 7\.0"),
+        ({"evaluate_margin": float("nan")}, r"evaluate\.margin"),
+        ({"human_eval_tau": 1.0}, "tau"),
+        ({"human_eval_policy": "lax"}, r"human_eval\.policy: expected one of production, demo"),
+        ({"judge_wait_minutes": -1.0}, r"judge\.wait_minutes: expected 0 or more"),
+    ],
+)
+def test_a_value_outside_its_range_is_refused_by_name(values, message):
+    with pytest.raises(InputError, match=message):
+        check_values(values)
