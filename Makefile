@@ -61,6 +61,10 @@ bench-human-eval: $(VENV)/.dev  ## Print the gate's error rates and costs by sim
 bench-pixels: $(VENV)/.dev  ## Print what matching pixels reaches, the demo threshold's lower end
 	$(BIN)/python tests/benchmarks/pixel_baseline.py --data $(DATA)
 
+.PHONY: bench-rating-app
+bench-rating-app: $(VENV)/.dev  ## 50 raters with kill -9 in between, and 100,000 ratings read back
+	$(BIN)/python tests/benchmarks/bench_rating_app.py
+
 .PHONY: bench-registry
 bench-registry: $(VENV)/.dev  ## Time status and rollback on 500 bundles and 5,000 moves, both stores
 	$(BIN)/python tests/benchmarks/bench_registry.py

@@ -23,7 +23,6 @@ from components.human_eval.ratings import Rating
 
 STRETCH_GAP_S = 300.0
 _ROUNDING = 1e-9
-_WINDOW = 30
 # Phases of a rater.
 QUALIFYING, LIVE, NOT_ADMITTED, BANNED, DONE = (
     "qualifying",
@@ -438,14 +437,15 @@ class Board:
         return work
 
     def _open_tasks(self, rater_id: str, claims: Mapping[str, int], size: int) -> list[str]:
-        """Returns open pairs from the front of the recorded order, mixed.
+        """Returns the first open pairs of the recorded order, mixed.
 
-        In the order itself, results of the two systems stand next to each other.
+        The first, because only the contiguous completed beginning counts; mixed, because in the
+        order itself results of the two systems stand next to each other.
         """
         rater = self._raters.get(rater_id, _Rater())
         found: list[str] = []
         number = self._front
-        while number < len(self._order) and len(found) < max(_WINDOW, size):
+        while number < len(self._order) and len(found) < size:
             task = self._order[number]
             if task in self._complete:
                 self._front += number == self._front
@@ -457,7 +457,7 @@ class Board:
                 found.append(task)
             number += 1
         self._rng.shuffle(found)
-        return found[:size]
+        return found
 
     def _qualification(self, rater: _Rater) -> list[str]:
         attempt, _ = self._attempt(rater)

@@ -55,7 +55,7 @@ RULES = (
     "Background, light, angle and picture quality do not count.",
     "In a room scene, judge the product that the picture is about.",
     "Between two grades, take the lower one.",
-    "Decide within a few seconds; the first impression is usually right. Nobody is timed.",
+    "Decide within a few seconds; the first impression is usually right. There is no hurry.",
     "Some pairs have known answers. They are there to measure the ratings, not to catch you.",
 )
 

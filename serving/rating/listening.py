@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from components.contracts.errors import LookalikeError
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a bound socket that listens already, so that a second server on it fails at once.
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a bound socket that does not listen yet.
 
     Raises:
         LookalikeError: The address cannot be bound.
@@ -24,15 +24,32 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(2048)
     except OSError as error:
         if listener is not None:
             listener.close()
-        raise LookalikeError(
-            f"cannot listen on {host} port {port}: {error.strerror}; stop what listens there, or "
-            "choose another with --port (0 takes a free one)"
-        ) from None
+        raise _taken(host, port, error) from None
     return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Lets a bound socket take connections from now on.
+
+    Raises:
+        LookalikeError: Somebody else listens there.
+    """
+    host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise _taken(host, port, error) from None
+
+
+def _taken(host: str, port: int, error: OSError) -> LookalikeError:
+    return LookalikeError(
+        f"cannot listen on {host} port {port}: {error.strerror}; stop what listens there, or "
+        "choose another with --port (0 takes a free one)"
+    )
 
 
 def bracketed(host: str) -> str:

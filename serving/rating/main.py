@@ -18,7 +18,7 @@ from serving import log
 from serving.rating.app import create_app
 from serving.rating.front import Desks
 from serving.rating.links import Secrets, check_url
-from serving.rating.listening import bracketed, listen, quiet_signals
+from serving.rating.listening import bind, bracketed, listen, quiet_signals
 from serving.rating.reception import Reception
 from serving.rating.sessions import Sessions
 
@@ -77,7 +77,7 @@ def serve(settings: Settings, keys: Secrets) -> int:
     Raises:
         LookalikeError: The port is taken, or the campaign cannot be opened.
     """
-    listener = listen(settings.host, settings.port)
+    listener = bind(settings.host, settings.port)
     port = listener.getsockname()[1]
     url = settings.url or f"http://{bracketed(settings.host)}:{port}"
     log.configure()
@@ -89,8 +89,9 @@ def serve(settings: Settings, keys: Secrets) -> int:
         poll_seconds=settings.poll_seconds,
         lease_seconds=settings.lease_minutes * 60,
     )
-    # Before the first request: a rater must not meet half a campaign.
+    # Before the first connection: a rater must not meet half a campaign, nor wait for it.
     reception.start()
+    listen(listener)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

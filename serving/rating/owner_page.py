@@ -166,7 +166,7 @@ def _status_line(view: Overview) -> str:
         return f"This campaign has ended: <b>{html.escape(view.state)}</b>."
     return (
         f"Running until {html.escape(view.deadline)}. It may be decided long before all pairs are "
-        "rated: whoever looks early does no harm."
+        "rated; looking early does no harm."
     )
 
 
@@ -186,7 +186,7 @@ def _estimates(found: Estimates) -> str:
             check.status,
             check.name.replace("_", " "),
             "" if check.slice == "all" else check.slice,
-            "" if check.observed is None else f"{check.observed:.3f}",
+            "" if check.observed is None else f"{check.observed:.3g}",
             bounds(check),
             check.requirement,
             check.reason,
@@ -224,10 +224,11 @@ def _raters(view: Overview, csrf: str) -> str:
             f'<td class="number">{_number(report.peer_youden if report else None)}</td>'
             f"<td>{button}</td></tr>"
         )
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in ("rater", "standing", "live answers", "golds", "J on golds", "J on peers", "")
+    head = "<th>rater</th><th>standing</th>" + "".join(
+        f'<th class="number">{name}</th>'
+        for name in ("live answers", "golds", "J on golds", "J on peers")
     )
+    head += "<th></th>"
     return (
         "<p>A ban sets all of a rater's answers aside and issues their pairs again.</p>"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -38,6 +39,8 @@ def add_owner(app: FastAPI, desks: Desks) -> None:
         desk = desks.reception.desk
         if desk is None:
             return nothing_to_do()
+        # So that the table has everybody; raters' own pages do not wait for it.
+        await asyncio.to_thread(desk.judge)
         view = _overview(desks, desk, estimator)
         text = owner_page.render(view, csrf=sessions.csrf(request), message=_DONE.get(done, ""))
         return page(text)

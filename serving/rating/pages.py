@@ -44,7 +44,7 @@ def _source(text: str) -> str:
 
 
 CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; img-src 'self'; style-src {_source(STYLE)}; "
+    f"default-src 'none'; img-src 'self' data:; style-src {_source(STYLE)}; "
     f"script-src {_source(SCRIPT)}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -252,13 +252,14 @@ def guide(progress: Progress | None, *, start: str, message: str = "") -> str:
         else ""
     )
     body = (
-        f'{notice(message)}<main class="sheet-page"><h1>Which looks alike?</h1>'
+        f'{notice(message, "info")}<main class="sheet-page"><h1>Which looks alike?</h1>'
         "<p>A shopper has one picture; the shop shows them another. You say how well the second "
         "one does for somebody who wants the first.</p>"
         f'<dl class="scale">{scale}</dl>{go}<h2>Examples</h2>{examples}<h2>Rules</h2>'
-        f"<ul>{rules}</ul><h2>Keys</h2><p><kbd>0</kbd> to <kbd>3</kbd> and <kbd>space</kbd> rate, "
+        f'<ul>{rules}</ul><div class="keys"><h2>Keys</h2><p><kbd>0</kbd> to <kbd>3</kbd> and '
+        "<kbd>space</kbd> rate, "
         "<kbd>U</kbd> changes your last answer (within two minutes), <kbd>G</kbd> opens and closes "
-        f"this page.</p>{go}</main>"
+        f"this page.</p></div>{go}</main>"
     )
     bar = _bar(progress, undo=False, guide=False) if progress else ""
     return shell("Guidelines", body, bar=bar)
