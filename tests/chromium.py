@@ -42,28 +42,19 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         from_us, self._send = os.pipe()
         self._receive, to_us = os.pipe()
-
-        def connect() -> None:
-            # Chromium reads commands from descriptor 3 and writes answers to 4.
-            os.dup2(from_us, 103)
-            os.dup2(to_us, 104)
-            os.dup2(103, 3)
-            os.dup2(104, 4)
-
+        # Chromium reads commands from descriptor 3 and writes answers to 4.
         self._process = subprocess.Popen(
-            [str(CHROMIUM), *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            preexec_fn=connect,
-            pass_fds=(3, 4),
+            [
+                "bash", "-c", f'exec "$0" "$@" 3<&{from_us} 4>&{to_us}', str(CHROMIUM), *_FLAGS,
+                f"--user-data-dir={profile}", "about:blank",
+            ],
+            pass_fds=(from_us, to_us),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )
+        )  # fmt: skip
         os.close(from_us)
         os.close(to_us)
-        (target,) = [
-            entry
-            for entry in self._wait_for_targets()
-            if entry["type"] == "page"
-        ]
+        (target,) = [entry for entry in self._wait_for_targets() if entry["type"] == "page"]
         self._session = self.command(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )["sessionId"]
@@ -180,7 +171,7 @@ class Browser:
         path.write_bytes(base64.b64decode(data))
 
     def complaints(self) -> list[str]:
-        """Returns what the browser has put on its console since the last page: blocked by policy."""
+        """Returns what the browser has complained of since the last page was asked for."""
         self.run("0")
         return [
             str(entry["params"]["entry"]["text"])
