@@ -8,6 +8,7 @@ from pathlib import Path
 from components.catalog.changes import resolve_mode
 from components.catalog.check import check_catalog
 from components.catalog.config import CatalogConfig
+from components.catalog.mounts import mounted
 from components.contracts import incumbent as incumbents
 from components.contracts.catalog import ITEMS_FILE, TAXONOMY_FILE, read_items
 from components.contracts.files import read_json_lines
@@ -51,10 +52,10 @@ def run(
             previous_taxonomy = live / TAXONOMY_FILE
             live_items = list(read_json_lines(live / ITEMS_FILE))
         check_catalog(
-            catalog=catalog,
-            taxonomy=taxonomy,
-            votes=votes,
-            queries=queries,
+            catalog=mounted(catalog, what="catalog"),
+            taxonomy=mounted(taxonomy, what="taxonomy"),
+            votes=mounted(votes, what="votes"),
+            queries=mounted(queries, what="queries"),
             previous_taxonomy=previous_taxonomy,
             config=config,
             output=output,
