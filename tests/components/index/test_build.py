@@ -1,112 +1,19 @@
 import hashlib
-import io
 import re
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from components.contracts.bundle import read_manifest, verify
-from components.contracts.catalog import Item, Query, read_items, write_items, write_queries
-from components.contracts.embeddings import to_table
+from components.contracts.catalog import read_items, write_items
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
 from components.index import build as build_module
-from components.index.build import build_index
 from components.index.config import IndexConfig
 from components.search.retrieval import BundleIndex
 
 DIM = 8
 CONFIG = IndexConfig(tuning_queries=40, latency_queries=5, golden_queries=4, golden_images=2)
-
-
-def unit(rows, seed=0):
-    vectors = np.random.default_rng(seed).standard_normal((rows, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def picture(path, shade):
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16), (shade, 80, 120)).save(buffer, "PNG")
-    path.write_bytes(buffer.getvalue())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
-
-
-class Inputs:
-    def __init__(self, root, items=30, queries=6):
-        self.root = root
-        self.checked, self.encoder, self.embeddings = (
-            root / name for name in ("checked", "encoder", "embeddings")
-        )
-        for folder in ("checked", "encoder/saved_model", "embeddings/items", "embeddings/queries"):
-            (root / folder).mkdir(parents=True)
-        (self.checked / "taxonomy.csv").write_text(
-            "taxon_id,parent_id,name\nroot,,All\nsofa,root,Sofas\n"
-        )
-        self.items = [
-            Item(f"i{n:02}", "", hashlib.sha256(f"{n}".encode()).hexdigest(), "sofa", f"p{n // 3}")
-            for n in range(items)
-        ]
-        self.queries = [
-            Query(
-                f"q{n}",
-                str(root / f"q{n}.png"),
-                picture(root / f"q{n}.png", 20 * n),
-                f"p{n}",
-                "sofa",
-            )
-            for n in range(queries)
-        ]
-        write_items(self.checked / "items.jsonl", self.items)
-        write_queries(self.checked / "queries.jsonl", self.queries)
-        write_json(self.encoder / "encoder.json", {"digest": "e" * 64, "embedding_dim": DIM})
-        (self.encoder / "saved_model/saved_model.pb").write_bytes(b"model")
-        self.vectors, self.query_vectors = unit(items), unit(queries, seed=1)
-        self.embed(range(items))
-        self.summary = {"encoder_digest": "e" * 64, "reused": 3, "computed": items - 3}
-        write_json(self.embeddings / "summary.json", self.summary)
-
-    def embed(self, rows):
-        # In another order than the catalog's, as a real embed step may write them.
-        rows = sorted(rows, key=lambda row: self.items[row].content_hash)
-        pq.write_table(
-            to_table(
-                [self.items[row].item_id for row in rows],
-                [self.items[row].content_hash for row in rows],
-                self.vectors[rows],
-            ),
-            self.embeddings / "items/part-0.parquet",
-        )
-        if self.queries:
-            pq.write_table(
-                to_table(
-                    [query.query_id for query in self.queries],
-                    [query.content_hash for query in self.queries],
-                    self.query_vectors,
-                ),
-                self.embeddings / "queries/part-0.parquet",
-            )
-
-    def build(self, config=CONFIG, **changes):
-        arguments = {
-            "checked": self.checked,
-            "encoder": self.encoder,
-            "embeddings": self.embeddings,
-            "mode": "scratch",
-            "lineage": {"run": "r1"},
-            "parameters": {"train.epochs": 3},
-            "config": config,
-            "bundle": self.root / "bundle",
-            "report": self.root / "report.html",
-            **changes,
-        }
-        return build_index(**arguments)
-
-
-@pytest.fixture
-def inputs(tmp_path):
-    return Inputs(tmp_path)
 
 
 def test_the_bundle_is_whole_and_says_where_it_came_from(inputs):
@@ -180,8 +87,8 @@ def test_items_without_embedding_are_left_out_and_counted(inputs):
     assert not {"i04", "i09"} & {item.item_id for item in kept}
 
 
-def test_a_catalog_without_photos_has_golden_catalog_images(tmp_path):
-    inputs = Inputs(tmp_path, queries=0)
+def test_a_catalog_without_photos_has_golden_catalog_images(make_inputs, tmp_path):
+    inputs = make_inputs(tmp_path, queries=0)
     (inputs.checked / "queries.jsonl").unlink()
     inputs.build()
     golden = read_json(tmp_path / "bundle/golden/answers.json")["queries"]
@@ -190,8 +97,8 @@ def test_a_catalog_without_photos_has_golden_catalog_images(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["ah", "tree_ah"])
-def test_scann_backends_lie_in_the_bundle(tmp_path, backend):
-    inputs = Inputs(tmp_path, items=200)
+def test_scann_backends_lie_in_the_bundle(make_inputs, tmp_path, backend):
+    inputs = make_inputs(tmp_path, items=200)
     config = IndexConfig(
         backend=backend, tuning_queries=40, latency_queries=3, golden_queries=3, golden_images=0
     )
@@ -204,8 +111,8 @@ def test_scann_backends_lie_in_the_bundle(tmp_path, backend):
     assert len(curve["points"]) >= 3
 
 
-def test_one_item_is_a_catalog(tmp_path):
-    inputs = Inputs(tmp_path, items=1, queries=1)
+def test_one_item_is_a_catalog(make_inputs, tmp_path):
+    inputs = make_inputs(tmp_path, items=1, queries=1)
     assert inputs.build().items == 1
 
 
