@@ -166,7 +166,7 @@ class Trial:
             "version": version or None,
             "active": self.bundle is not None,
             "ended": self._ended.get(version) or None,
-            "failed": self.engine.describe().get("failed"),
+            "load_failed": self.engine.describe().get("failed"),
             **asdict(self.figures.summary()),
         }
 

@@ -52,6 +52,8 @@ def render(
         if not seen.channels:
             parts.append(note("No channel yet: promoting a version makes one."))
     parts.append(server(served, channel))
+    if trial := served.get("trial"):
+        parts.append(tried(trial))
     if seen is not None:
         parts.append(_versions(seen))
     return "".join(parts)
@@ -88,6 +90,56 @@ def server(served: Mapping[str, Any], channel: str) -> str:
         f'<section class="card slim"><h2>This server {pill(state, kind)}</h2>{facts(pairs)}'
         "</section>"
     )
+
+
+def tried(trial: Mapping[str, Any]) -> str:
+    """Returns how the second channel's bundle fares in this process.
+
+    Args:
+        trial: See `serving.trial.Trial.describe`.
+    """
+    version = str(trial.get("version") or "")
+    if trial.get("ended"):
+        state, kind = "switched off", "fail"
+    elif trial.get("load_failed"):
+        state, kind = "could not be loaded", "fail"
+    elif not trial.get("active"):
+        state, kind = "nothing to try", "plain"
+    else:
+        state, kind = "running", "pass"
+    name = html.escape(str(trial["channel"]))
+    mode = html.escape(str(trial["mode"]))
+    pairs = [
+        ("version", version_code(version)),
+        (mode, f"{trial['share']:.0%} of the requests"),
+    ]
+    if trial.get("ended"):
+        pairs.append(("why", f'<span class="alarm">{html.escape(str(trial["ended"]))}</span>'))
+    if failed := trial.get("load_failed"):
+        pairs.append(("why", f'<span class="alarm">{html.escape(str(failed["reason"]))}</span>'))
+    rows = [
+        ("answers in the window", f"{trial['answers']:,}", ""),
+        ("requests that failed", _share(trial["failed"]), ""),
+        ("empty answers", _share(trial["empty"]), _share(trial["live_empty"])),
+        ("95th percentile", _milliseconds(trial["seconds_p95"]),
+         _milliseconds(trial["live_seconds_p95"])),
+        ("answers compared", f"{trial['compared']:,}", ""),
+        ("in common with the live answer", _share(trial["overlap"]), ""),
+    ]  # fmt: skip
+    link = f'<a href="{html.escape(channel_link(str(trial["channel"])))}">{name}</a>'
+    return (
+        f'<section class="card slim"><h2>On trial: {link} {pill(state, kind)}</h2>{facts(pairs)}'
+        f"{table(('Here, lately', 'On trial', 'Live'), rows)}"
+        '<p class="muted">Figures of this process; Prometheus has those of all.</p></section>'
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{1000 * value:.1f} ms"
 
 
 def channel_card(report: Mapping[str, Any], *, acting: bool, heading: str = "h2") -> str:

@@ -71,7 +71,7 @@ class Console:
             problem = str(error)
             log.event("console cannot read the registry", level=logging.WARNING, reason=problem)
         body = overview_page.render(
-            seen, self._service.engine.describe(), channel=self._channel, problem=problem
+            seen, self._service.describe(), channel=self._channel, problem=problem
         )
         return self._show(request, "What is live", body, status=503 if problem else 200)
 

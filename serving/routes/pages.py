@@ -107,8 +107,7 @@ class SearchPage:
         self, bundle: LoadedBundle, choice: views.Choice, ask: Ask
     ) -> list[views.Column]:
         bundles = [bundle]
-        if choice.compare and (other := self._service.engine.kept(choice.compare)):
-            bundles.append(other)
+        bundles += [other for other in self._others() if other.version == choice.compare][:1]
         columns = []
         for one in bundles:
             try:
@@ -128,11 +127,8 @@ class SearchPage:
 
     def _choice(self, bundle: LoadedBundle, department: str, compare: str) -> views.Choice:
         departments = bundle.taxa.departments()
-        others = [
-            other.version
-            for other in self._others()
-            if other is not bundle and other.version != bundle.version
-        ]
+        versions = [other.version for other in self._others() if other.version != bundle.version]
+        others = list(dict.fromkeys(versions))
         return views.Choice(
             departments,
             department if department in dict(departments) else "",
@@ -141,8 +137,10 @@ class SearchPage:
         )
 
     def _others(self) -> list[LoadedBundle]:
-        engine = self._service.engine
-        return [bundle for bundle in (engine.previous,) if bundle is not None]
+        """Returns the other bundles in memory: the one before, and the one on trial."""
+        trial = self._service.trial
+        found = (self._service.engine.previous, trial.engine.current if trial else None)
+        return [bundle for bundle in found if bundle is not None]
 
     def _refuse(self, bundle: LoadedBundle, problem: Problem, choice: views.Choice) -> Response:
         return self._show(
