@@ -74,6 +74,10 @@ bench-index: $(VENV)/.dev  ## Measure the index beside its peers and its targets
 	$(BIN)/python tests/benchmarks/bench_index.py --items $(or $(ITEMS),1000000) \
 		$(if $(ITEMS),--sharded-items $(ITEMS)) $(if $(BUNDLE),--bundle $(BUNDLE))
 
+.PHONY: bench-pipeline
+bench-pipeline: $(VENV)/.dev  ## Time the compiler, the local runner and an unchanged run (make demo first)
+	$(BIN)/python tests/benchmarks/bench_pipeline.py $(if $(wildcard $(DEMO)/summary.json),--workspace $(DEMO))
+
 .PHONY: stress-registry
 stress-registry: $(VENV)/.dev  ## 64 processes on one channel, then 200 kills, on both stores
 	for store in local gcs; do \
@@ -105,6 +109,10 @@ infra-tools:  ## Install kustomize and actionlint into .tools (needs Go)
 	command -v kustomize || command -v kubectl || \
 		GOBIN="$(CURDIR)/.tools" go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 	GOBIN="$(CURDIR)/.tools" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: bench-training
+bench-training: $(VENV)/.dev  ## Time training: input, workers, checkpoints, 3,800 classes
+	$(BIN)/python tests/benchmarks/bench_training.py
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style, types, imports and the compiled pipeline

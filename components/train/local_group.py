@@ -88,7 +88,7 @@ def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
 def _run_group(spec: Path, config: TrainConfig, heartbeats: Path, told: threading.Event) -> None:
     group: list[_Worker] = []
     try:
-        with _free_ports(config.workers) as ports:
+        with free_ports(config.workers) as ports:
             addresses = [f"127.0.0.1:{port}" for port in ports]
         watch = Watch(heartbeats, config.workers, time.monotonic())
         for number in range(config.workers):
@@ -232,7 +232,7 @@ def _end(group: Sequence[_Worker]) -> None:
 
 
 @contextlib.contextmanager
-def _free_ports(count: int) -> Iterator[list[int]]:
+def free_ports(count: int) -> Iterator[list[int]]:
     """Yields ports that were free together a moment ago."""
     with contextlib.ExitStack() as stack:
         ports = []

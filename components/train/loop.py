@@ -27,6 +27,7 @@ from components.train.data import (
     unseen_batches,
 )
 from components.train.encoder import encode
+from components.train.event_log import EventLog
 from components.train.heads import build_heads
 from components.train.heartbeat import Heartbeat
 from components.train.labels import LabelSpace
@@ -123,6 +124,7 @@ class Trainer:
             )
             self.optimizer.build(self._variables)
         # Every worker reads the first worker's checkpoints, which alone writes them.
+        self._events = EventLog(checkpoints / "tensorboard")
         self._state = RunState(
             self.network,
             self.heads,
@@ -149,6 +151,7 @@ class Trainer:
                 if self.step < end:
                     self._run_phase(size, end, progress)
         self._state.wait()
+        self._events.close()
         return self.history
 
     def _run_phase(self, input_size: int, end: int, progress: Progress | None) -> None:
@@ -275,6 +278,7 @@ class Trainer:
             "learning_rate": rate,
             "input_size": input_size,
             "images_per_second": images / seconds,
+            "steps_per_second": epoch.steps / seconds,
             "input_stall_share": epoch.waiting / seconds,
             "train": self._shares(epoch.sums[1:]),
         }
@@ -282,6 +286,8 @@ class Trainer:
         if self.is_chief and (last or number % self.config.evaluate_every == 0):
             record["unseen"] = self.evaluate_unseen()
         self.history.append(record)
+        if self.is_chief:
+            self._events.add(record, epochs=self.config.epochs)
         if last or number % self.config.checkpoint_every == 0:
             self.save()
 

@@ -15,12 +15,18 @@ _COLOURS = ("#3b82c4", "#d97a1e", "#3f9b57", "#a35fc0", "#c94f5d", "#7a8791")
 Curve = Sequence[tuple[float, float]]
 
 
-def training_report(*, card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+def training_report(
+    *,
+    card: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    confusions: Mapping[str, Any] | None = None,
+) -> str:
     """Returns the page, self-contained HTML.
 
     Args:
         card: What `model_card.json` holds.
         history: One record an epoch, as `curves.json` holds them.
+        confusions: What `confusions.json` holds; empty when nothing was held out.
     """
     facts = [(str(card["mode"]), "mode"), (str(card["trained"]["examples"]), "examples")]
     parts = []
@@ -37,12 +43,82 @@ def training_report(*, card: Mapping[str, Any], history: Sequence[Mapping[str, A
             chart("Right first guess, augmented training images", _nested(history, "train")),
             chart("Right first guess, products never trained on", _nested(history, "unseen")),
         ]
-        parts = [f"<h2>Curves over epochs</h2><div>{''.join(charts)}</div>"]
+        parts = [f"<h2>Curves over epochs</h2><div>{''.join(charts)}</div>", _levels(history)]
     else:
         parts = ["<p>No step was taken in this run.</p>"]
+    parts.append(_confusions(confusions or {}))
     rows = [(name, _plain(value)) for name, value in sorted(card["parameters"].items())]
     parts.append("<h2>Parameters</h2>" + table(("parameter", "value"), rows))
     return page("Training", tiles(facts) + "".join(parts))
+
+
+def _levels(history: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the last shares of right first guesses, a level a row."""
+    seen = _last(history, "train")
+    held_out = _last(history, "unseen")
+    rows = [
+        (level, _share(seen.get(level)), _share(held_out.get(level)))
+        for level in dict.fromkeys((*seen, *held_out))
+    ]
+    columns = ("level", "augmented training images", "products never trained on")
+    return "<h2>Right first guess by level</h2>" + table(columns, rows)
+
+
+def _last(history: Sequence[Mapping[str, Any]], key: str) -> Mapping[str, float]:
+    return next((record[key] for record in reversed(history) if record.get(key)), {})
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _confusions(found: Mapping[str, Any]) -> str:
+    """Returns what is taken for what: a matrix of the most confused types, and the pairs."""
+    title = "<h2>Most confused types</h2>"
+    if not found:
+        return title + "<p>No product was held out, so that there is nothing to tell.</p>"
+    names = found["names"]
+    right = found["right"] / found["images"]
+    intro = (
+        f"<p>The first guess is right for {right:.1%} of {found['images']:,} images of products "
+        "that were never trained on. A row is what an image shows, a column what it is taken for; "
+        "the darker, the larger the share of the row.</p>"
+    )
+    leaves = found["leaves"]
+    if not leaves:
+        return title + intro + "<p>No type is taken for another.</p>"
+    head = "".join(
+        f'<th scope="col" title="{html.escape(names[leaf])}">{number}</th>'
+        for number, leaf in enumerate(leaves, start=1)
+    )
+    body = []
+    for number, (leaf, cells, total) in enumerate(
+        zip(leaves, found["matrix"], found["totals"], strict=True), start=1
+    ):
+        columns = "".join(
+            _cell(times, total, names[leaf], names[other], right=leaf == other)
+            for other, times in zip(leaves, cells, strict=True)
+        )
+        name = html.escape(names[leaf])
+        body.append(f'<tr><th scope="row">{number} {name} ({total})</th>{columns}</tr>')
+    matrix = (
+        f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+    pairs = table(
+        ("shows", "taken for", "times", "of images"),
+        [(names[p["label"]], names[p["guess"]], p["times"], p["of"]) for p in found["pairs"]],
+    )
+    return title + intro + matrix + "<h3>The most frequent mistakes</h3>" + pairs
+
+
+def _cell(times: int, total: int, label: str, guess: str, *, right: bool) -> str:
+    share = times / total if total else 0.0
+    colour = "var(--pass)" if right else "var(--fail)"
+    tint = f"color-mix(in srgb, {colour} {100 * 0.75 * share:.0f}%, transparent)"
+    words = html.escape(f"{label} taken for {guess}: {times} of {total}")
+    shown = times or ""
+    return f'<td class="number" style="background:{tint}" title="{words}">{shown}</td>'
 
 
 def chart(title: str, curves: Mapping[str, Curve]) -> str:

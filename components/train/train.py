@@ -39,6 +39,7 @@ MODES = ("scratch", "warm", "reuse")
 WEIGHTS_FILE = "weights.npz"
 CURVES_FILE = "curves.json"
 CARD_FILE = "model_card.json"
+CONFUSIONS_FILE = "confusions.json"
 _CHECKED_IMAGES = 8
 _UPKEEP = frozenset({"checkpoint_every", "checkpoints_kept", "restarts", "stall_seconds"})
 
@@ -106,7 +107,8 @@ def train_encoder(
             run_group(spec, backend or BackendConfig(), name=digest[:12])
     history = read_json(spec.output / "history.json")
     card = _write_encoder(spec, tree, mode, transform_graph, history, encoder)
-    write_atomically(report, training_report(card=card, history=history))
+    confusions = read_json(encoder / CONFUSIONS_FILE)
+    write_atomically(report, training_report(card=card, history=history, confusions=confusions))
     return _figures(history, card)
 
 
@@ -179,6 +181,7 @@ def _write_encoder(
     encoder: Path,
 ) -> dict[str, Any]:
     """Exports the trained weights and writes everything that goes with them."""
+    from components.train.confusion import unseen_confusions  # noqa: PLC0415
     from components.train.data import Statistics  # noqa: PLC0415
     from components.train.export import check_export, export_encoder  # noqa: PLC0415
     from components.train.precision import resolve_precision  # noqa: PLC0415
@@ -196,7 +199,8 @@ def _write_encoder(
         squeeze_excite=config.squeeze_excite,
         antialias=config.antialias,
     )
-    filled = load_network(network, read_weights(spec.output / WEIGHTS_FILE))
+    weights = read_weights(spec.output / WEIGHTS_FILE)
+    filled = load_network(network, weights)
     assert filled == len(network.weights), "the workers saved another network"
     fresh_directory(encoder)
     saved_model = encoder / SAVED_MODEL_DIRECTORY
@@ -221,6 +225,20 @@ def _write_encoder(
         encoder / TRAINED_PRODUCTS_FILE, "".join(f"{name}\n" for name in labels.products)
     )
     write_json(encoder / CURVES_FILE, history)
+    write_json(
+        encoder / CONFUSIONS_FILE,
+        unseen_confusions(
+            spec.examples,
+            network=network,
+            weights=weights,
+            labels=labels,
+            taxonomy=taxonomy,
+            config=config,
+            stored_size=statistics.stored_size,
+        )
+        if statistics.unseen
+        else {},
+    )
     sizes = [len(level) for level in labels.levels]
     card = model_card(
         mode=mode,
@@ -273,7 +291,9 @@ def _reuse(incumbent: Path, encoder: Path, report: Path) -> dict[str, float]:
             shutil.copyfile(source, target)
     card = {**read_json(encoder / CARD_FILE), "mode": "reuse"}
     history = read_json(encoder / CURVES_FILE)
-    write_atomically(report, training_report(card=card, history=history))
+    path = encoder / CONFUSIONS_FILE
+    confusions = read_json(path) if path.is_file() else {}
+    write_atomically(report, training_report(card=card, history=history, confusions=confusions))
     return _figures(history, card)
 
 

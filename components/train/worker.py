@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,10 +93,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spec", type=Path, required=True, help="the file that the launcher wrote")
     options = parser.parse_args(arguments)
     _end_with_launcher()
+    stop = _stop_on_sigterm()
     try:
         spec = Spec.read(options.spec)
         _limit_threads(spec.config)
-        train(spec)
+        train(spec, stop=stop)
     except LookalikeError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return TRY_AGAIN if type(error).__name__ == "PreemptedError" else error.exit_code
@@ -107,8 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def train(spec: Spec) -> None:
-    """Trains one worker's share; the first worker leaves the weights and the history."""
+def train(spec: Spec, *, stop: threading.Event | None = None) -> None:
+    """Trains one worker's share; the first worker leaves the weights and the history.
+
+    Args:
+        spec: What to train.
+        stop: Asks the first worker to save and end.
+    """
     # TensorFlow is imported after the launcher is watched: the import takes seconds.
 
     from components.train.heartbeat import Heartbeat  # noqa: PLC0415
@@ -118,8 +125,6 @@ def train(spec: Spec) -> None:
     group = json.loads(os.environ.get("TF_CONFIG", "{}"))
     cluster, number = _place_in(group)
     strategy = _join(cluster, number)
-    # After the group is joined: TensorFlow has put a handler of its own there by then.
-    stop = _stop_on_sigterm() if group else None
     trainer = Trainer(
         examples=spec.examples,
         checkpoints=spec.checkpoints,
@@ -179,17 +184,22 @@ def _cores() -> int:
 
 
 def _stop_on_sigterm() -> threading.Event:
-    """Returns an event that SIGTERM sets; a worker that nobody releases then ends by itself."""
+    """Returns an event that SIGTERM sets; a worker that nobody releases then ends by itself.
+
+    A thread waits for the signal, which is blocked everywhere else: TensorFlow puts a handler of
+    its own there when it joins a group.
+    """
     stop = threading.Event()
+    # Threads made from here on, TensorFlow's among them, inherit this.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
-    def told(*_: object) -> None:
-        if not stop.is_set():
-            stop.set()
-            timer = threading.Timer(_PATIENCE_SECONDS, os._exit, (TRY_AGAIN,))
-            timer.daemon = True
-            timer.start()
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
+        stop.set()
+        time.sleep(_PATIENCE_SECONDS)
+        os._exit(TRY_AGAIN)
 
-    signal.signal(signal.SIGTERM, told)
+    threading.Thread(target=wait, name="sigterm", daemon=True).start()
     return stop
 
 

@@ -54,3 +54,22 @@ def test_the_card_tells_data_metrics_and_limits():
     assert "| leaf | 40.0% | 30.0% |" in text
     assert "## Limits" in text
     assert "| product | " not in text
+
+
+def test_the_report_shows_what_is_taken_for_what():
+    confusions = {
+        "images": 10,
+        "right": 7,
+        "pairs": [{"label": "a", "guess": "b", "times": 3, "of": 4}],
+        "leaves": ["a", "b"],
+        "matrix": [[1, 3], [0, 6]],
+        "totals": [4, 6],
+        "names": {"a": "Seats > <Sofas>", "b": "Seats > Stools"},
+    }
+    page = training_report(card=card(HISTORY), history=HISTORY, confusions=confusions)
+    assert "right for 70.0% of 10 images" in page
+    assert "Seats &gt; &lt;Sofas&gt; taken for Seats &gt; Stools: 3 of 4" in page
+    assert "<td>leaf</td><td>40.0%</td><td>30.0%</td>" in page
+    assert "<Sofas>" not in page
+    without = training_report(card=card(HISTORY), history=HISTORY)
+    assert "nothing to tell" in without

@@ -74,7 +74,7 @@ def test_two_processes_train_one_encoder(trained):
     encoder = directory / "encoder"
     assert {path.name for path in encoder.iterdir()} == {
         "saved_model", "encoder.json", "weights.npz", "trained_products.txt", "curves.json",
-        "model_card.json", "model_card.md",
+        "model_card.json", "model_card.md", "confusions.json",
     }  # fmt: skip
     card = read_encoder(encoder)
     assert card.embedding_dim == 16
@@ -87,7 +87,14 @@ def test_two_processes_train_one_encoder(trained):
     assert set(history[-1]["unseen"]) == {"department", "leaf"}
     assert figures["loss"] == history[-1]["loss"]
     assert figures["export_difference"] <= 1e-4
-    assert "<svg" in (directory / "report.html").read_text(encoding="utf-8")
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    confusions = read_json(encoder / "confusions.json")
+    # What the loop counted while it trained and what the exported weights say is one thing.
+    assert confusions["right"] / confusions["images"] == pytest.approx(
+        history[-1]["unseen"]["leaf"]
+    )
+    assert "Most confused types" in page
 
 
 @pytest.mark.multiprocess

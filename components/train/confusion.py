@@ -1,0 +1,110 @@
+"""Which types the classifier takes for which, on products that it was never trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from components.contracts.taxonomy import Taxonomy
+from components.train.config import TrainConfig
+from components.train.data import Parser, unseen_batches
+from components.train.encoder import encode
+from components.train.labels import LabelSpace
+
+_BATCH = 64
+# Leaves in the matrix, and pairs in the list: what a person can take in.
+_LEAVES, _PAIRS = 12, 20
+
+
+def unseen_confusions(
+    examples: Path,
+    *,
+    network: keras.Model,
+    weights: Mapping[str, npt.NDArray[np.generic]],
+    labels: LabelSpace,
+    taxonomy: Taxonomy,
+    config: TrainConfig,
+    stored_size: int,
+) -> dict[str, Any]:
+    """Guesses the leaf of every image held out.
+
+    Args:
+        examples: The examples directory.
+        network: The trained network.
+        weights: What `weights.npz` holds: the heads' prototypes are read from it.
+        labels: The heads' rows.
+        taxonomy: The checked taxonomy, for names.
+        config: How the network sees images.
+        stored_size: Side of the stored images, in pixels.
+
+    Returns:
+        See `summarise`; empty when nothing was held out or no leaf is known.
+    """
+    head = f"head_level_{len(labels.levels)}"
+    prototypes = np.asarray(weights[f"{head}/prototypes"], np.float64)
+    prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
+    truths: list[int] = []
+    guesses: list[int] = []
+    column = len(labels.levels) - 1
+    parser = Parser(labels, stored_size)
+    for images, rows in unseen_batches(examples, parser=parser, batch_size=_BATCH):
+        vectors = encode(
+            network, images, input_size=config.input_size, flip_average=config.flip_average
+        )
+        known = rows.numpy()[:, column]
+        best = (vectors.numpy() @ prototypes.T).argmax(axis=1)
+        truths += known[known >= 0].tolist()
+        guesses += best[known >= 0].tolist()
+    taxon_of = {taxonomy.class_id(leaf): leaf for leaf in taxonomy.leaves}
+    names = [taxon_of[class_id] for class_id in labels.levels[-1]]
+    return summarise(
+        [names[row] for row in truths], [names[row] for row in guesses], taxonomy=taxonomy
+    )
+
+
+def summarise(truths: list[str], guesses: list[str], *, taxonomy: Taxonomy) -> dict[str, Any]:
+    """Returns what is confused most.
+
+    Args:
+        truths: The leaf of each image.
+        guesses: The first guess for it.
+        taxonomy: For names.
+
+    Returns:
+        `images` and `right`; `pairs`, the most frequent mistakes as label, guess, times and
+        images of that label; `matrix`, how often each of the most confused leaves (`leaves`) was
+        taken for each of them; `names` of the leaves. Empty without images.
+    """
+    if not truths:
+        return {}
+    counts = Counter(zip(truths, guesses, strict=True))
+    of = Counter(truths)
+    wrong = {pair: times for pair, times in counts.items() if pair[0] != pair[1]}
+    # Equal counts in the order of the names: the page must not change from run to run.
+    pairs = sorted(wrong.items(), key=lambda entry: (-entry[1], entry[0]))
+    # The leaves of the most frequent mistakes, as many as fit: each such mistake has its cell.
+    most: dict[str, None] = {}
+    for pair, _ in pairs:
+        if len(most | dict.fromkeys(pair)) <= _LEAVES:
+            most |= dict.fromkeys(pair)
+    # Siblings stand side by side: confusions within a family show as a block.
+    leaves = sorted(most, key=lambda leaf: (taxonomy.path(leaf), leaf))
+    shown = {leaf for pair, _ in pairs[:_PAIRS] for leaf in pair} | set(leaves)
+    return {
+        "images": len(truths),
+        "right": len(truths) - sum(wrong.values()),
+        "pairs": [
+            {"label": label, "guess": guess, "times": times, "of": of[label]}
+            for (label, guess), times in pairs[:_PAIRS]
+        ],
+        "leaves": leaves,
+        "matrix": [[counts[row, column] for column in leaves] for row in leaves],
+        "totals": [of[row] for row in leaves],
+        "names": {leaf: taxonomy.names(leaf) for leaf in sorted(shown)},
+    }

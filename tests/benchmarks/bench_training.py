@@ -1,0 +1,236 @@
+"""Training: does the input keep up, do two workers help, what do checkpoints and classes cost?
+
+    python tests/benchmarks/bench_training.py [input|workers|checkpoints|classes ...]
+
+Makes its own examples (plain noise: only time is measured). Each figure is a ratio within one run,
+printed beside its target; nothing is asserted, machines differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from components.contracts.files import read_json, write_json
+from components.train.config import TrainConfig
+from components.train.labels import LabelSpace
+from components.train.local_group import free_ports
+from components.train.loop import Trainer
+from components.train.worker import Spec
+
+SIZE = 64
+
+
+def make_examples(root: Path, *, images: int, leaves: int, products: int) -> LabelSpace:
+    """Writes examples as transform does, and returns their classes."""
+    departments = max(2, leaves // 100)
+    labels = LabelSpace(
+        levels=(
+            tuple(range(1, departments + 1)),
+            tuple(range(departments + 1, departments + leaves + 1)),
+        ),
+        products=tuple(f"p{number:06d}" for number in range(products)),
+        parents=(tuple(leaf % departments for leaf in range(leaves)),),
+    )
+    rng = np.random.default_rng(0)
+
+    def text(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    shards = 8
+    for split, count in (("train", images), ("unseen", 64)):
+        (root / split).mkdir(parents=True)
+        writers = [
+            tf.io.TFRecordWriter(str(root / split / f"part-{shard:05d}-of-{shards:05d}.tfrecord"))
+            for shard in range(shards)
+        ]
+        for number in range(count):
+            leaf = number % leaves
+            path = [1 + leaf % departments, departments + 1 + leaf]
+            pixels = rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
+            features = {
+                "image": text(pixels.tobytes()),
+                "background": text(bytes(SIZE * SIZE)),
+                "item_id": text(f"i{number}".encode()),
+                "product_id": text(labels.products[number % products].encode()),
+                "label_path": tf.train.Feature(int64_list=tf.train.Int64List(value=path)),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writers[number % shards].write(example.SerializeToString())
+        for writer in writers:
+            writer.close()
+    write_json(
+        root / "statistics.json",
+        {
+            "stored_size": SIZE,
+            "train": {"examples": images, "shards": shards},
+            "unseen": {"examples": 64, "shards": shards},
+            "channel_mean": [127.0] * 3,
+            "channel_std": [74.0] * 3,
+        },
+    )
+    return labels
+
+
+def config(**changes: Any) -> TrainConfig:
+    """The defaults, without what is not measured."""
+    values = {"workers": 1, "epochs": 2, "evaluate_every": 1000, "checkpoint_every": 1000}
+    return TrainConfig.from_mapping({**values, **changes})
+
+
+def run(
+    examples: Path, labels: LabelSpace, work: Path, *, cached: bool = False, **changes: Any
+) -> list[dict[str, Any]]:
+    """Trains in this process and returns the epochs' records, the first (compilation) left out."""
+    trainer = Trainer(
+        examples=examples,
+        checkpoints=work,
+        config=config(**changes),
+        labels=labels,
+        strategy=tf.distribute.OneDeviceStrategy("/cpu:0"),
+        initial_weights=None,
+    )
+    if cached:
+        real = trainer._batches
+        trainer._batches = lambda size: itertools.repeat(next(real(size)))  # type: ignore[method-assign]
+    end_epoch = trainer._end_epoch
+
+    def with_memory(*arguments: Any) -> None:
+        end_epoch(*arguments)
+        trainer.history[-1]["megabytes"] = resident_megabytes()
+
+    trainer._end_epoch = with_memory  # type: ignore[method-assign]
+    return trainer.run()[1:]
+
+
+def best(records: list[dict[str, Any]]) -> float:
+    """Returns the largest images a second of the epochs: the least disturbed one."""
+    return max(float(record["images_per_second"]) for record in records)
+
+
+def measure_input(work: Path) -> dict[str, Any]:
+    """The real input pipeline against one batch in memory."""
+    labels = make_examples(work / "examples", images=4096, leaves=100, products=400)
+    real, memory = [], []
+    for turn in range(3):
+        real.append(best(run(work / "examples", labels, work / f"r{turn}", epochs=3)))
+        memory.append(
+            best(run(work / "examples", labels, work / f"m{turn}", epochs=3, cached=True))
+        )
+    ratio = float(np.median(real) / np.median(memory))
+    return figure("input pipeline / one cached batch, images a second", ratio, ">= 0.95")
+
+
+def measure_workers(work: Path) -> dict[str, Any]:
+    """Two workers pinned to a core each against one pinned to one core."""
+    labels = make_examples(work / "examples", images=2048, leaves=100, products=200)
+    rates = {}
+    for workers in (1, 2, 1, 2):
+        batch = 64 * workers
+        directory = work / f"w{workers}-{len(rates)}-{time.monotonic_ns()}"
+        spec = Spec(
+            examples=work / "examples",
+            checkpoints=directory,
+            output=directory / "result",
+            initial_weights=None,
+            config=config(workers=workers, batch_size=batch, threads=1, epochs=3),
+            labels=labels,
+        )
+        spec.write(directory / "spec.json")
+        with free_ports(workers) as ports:
+            addresses = [f"127.0.0.1:{port}" for port in ports]
+        group = []
+        for number in range(workers):
+            task = {"type": "worker", "index": number}
+            environment = dict(os.environ) | {
+                "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
+                "no_proxy": "127.0.0.1",
+            }
+            command = ["taskset", "-c", str(number), sys.executable]
+            command += ["-m", "components.train.worker", "--spec", str(directory / "spec.json")]
+            group.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+        codes = [process.wait() for process in group]
+        if any(codes):
+            raise SystemExit(f"a worker of {workers} ended with {codes}")
+        rate = best(read_json(directory / "result" / "history.json")[1:])
+        rates.setdefault(workers, []).append(rate)
+    ratio = max(rates[2]) / max(rates[1])
+    return figure("two workers on a core each / one worker on one core", ratio, ">= 1.8") | {
+        "images_per_second": rates
+    }
+
+
+def measure_checkpoints(work: Path) -> dict[str, Any]:
+    """What a checkpoint every epoch adds to the wall time."""
+    labels = make_examples(work / "examples", images=2048, leaves=100, products=200)
+    seconds = {1: [], 1000: []}
+    for turn in range(3):
+        for every in (1, 1000):
+            started = time.monotonic()
+            run(work / "examples", labels, work / f"c{turn}-{every}", epochs=4,
+                checkpoint_every=every)  # fmt: skip
+            seconds[every].append(time.monotonic() - started)
+    ratio = float(np.median(seconds[1]) / np.median(seconds[1000]) - 1)
+    return figure("checkpoint every epoch, share of the wall time", ratio, "<= 0.03") | {
+        "seconds": seconds
+    }
+
+
+def measure_classes(work: Path) -> dict[str, Any]:
+    """3,800 leaves against 100, 15,000 images."""
+    rates, memory = {}, {}
+    for leaves in (100, 3800):
+        directory = work / str(leaves)
+        labels = make_examples(directory / "e", images=15_000, leaves=leaves, products=3000)
+        records = run(directory / "e", labels, directory / "c", epochs=4)
+        rates[leaves] = best(records)
+        memory[leaves] = [record["megabytes"] for record in records]
+    return figure("time a step, 3,800 leaves / 100", rates[100] / rates[3800], "<= 1.2") | {
+        "megabytes_after_each_epoch": memory
+    }
+
+
+def resident_megabytes() -> int:
+    """Returns the memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() // 2**20
+
+
+def figure(what: str, value: float, target: str) -> dict[str, Any]:
+    """One line of the result."""
+    return {"what": what, "value": round(value, 4), "target": target}
+
+
+MEASURES = {
+    "input": measure_input,
+    "workers": measure_workers,
+    "checkpoints": measure_checkpoints,
+    "classes": measure_classes,
+}
+
+
+def main() -> None:
+    """Measures what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="*", choices=[*MEASURES, []], help="all when left out")
+    for name in parser.parse_args().what or MEASURES:
+        with tempfile.TemporaryDirectory() as scratch:
+            print(json.dumps(MEASURES[name](Path(scratch))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
