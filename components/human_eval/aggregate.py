@@ -47,6 +47,7 @@ class Labels:
         alpha: Krippendorff's ordinal alpha of the counted live labels; None where undefined.
         simulated: Whether a simulated rater's label counts.
         cached: Completed live tasks that took no rating in this campaign.
+        earlier: Pairs that only earlier campaigns judged, of those that still count.
     """
 
     scores: Mapping[str, float]
@@ -61,6 +62,7 @@ class Labels:
     alpha: float | None
     simulated: bool
     cached: frozenset[str] = frozenset()
+    earlier: int = 0
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,13 @@ def aggregate(
         simulated=any(rating.simulated for rating in ratings)
         or any(rater_id.startswith(SIMULATED_PREFIX) for rater_id in screening.rater_ids),
         cached=frozenset(pairs[i].task_id for i in np.flatnonzero(done & ~fresh)),
+        earlier=int(
+            (
+                ~live
+                & (golds == UNKNOWN)
+                & (screening.graded + screening.unsure >= config.ratings_per_pair)
+            ).sum()
+        ),
     )
 
 

@@ -186,7 +186,8 @@ def look(
     """Returns whether there may be a decision now."""
     draws = streams(plan, ())[WHOLE]
     queries = len(completed_prefix(draws, labels.scores))
-    pairs = len(labels.scores)
+    # What raters judged in the weeks before shows as well that they can be trusted.
+    pairs = len(labels.scores) + labels.earlier
     deadline = ""
     if now - created > timedelta(hours=config.deadline_hours):
         deadline = f"the {config.deadline_hours:g} hours of the campaign are over"

@@ -9,7 +9,6 @@ pair beyond the next look may turn out not to be needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from components.human_eval.aggregate import Labels
 from components.human_eval.config import GateConfig
@@ -18,10 +17,13 @@ from components.human_eval.eprocess import log_e
 from components.human_eval.evidence import components, streams
 from components.human_eval.plan import WHOLE, Plan
 
-_COMPARISONS_AHEAD = 10
+# Draws of a department, and comparisons, that are issued beyond what is complete.
+_AHEAD = 4
 
 
-def wanted(plan: Plan, labels: Labels, config: GateConfig, *, alpha: float = 0.0) -> list[str]:
+def wanted(
+    plan: Plan, labels: Labels, config: GateConfig, *, alpha: float = 0.0, ahead: int = 1
+) -> list[str]:
     """Returns the live tasks to be rated next, in the recorded order.
 
     Args:
@@ -29,6 +31,8 @@ def wanted(plan: Plan, labels: Labels, config: GateConfig, *, alpha: float = 0.0
         labels: What the ratings say so far.
         config: The policy.
         alpha: The error in force, where it was divided; the policy's when 0.
+        ahead: How many batches to look ahead: one keeps a few raters busy and asks for the fewest
+            pairs; many raters at once need more.
 
     Returns:
         Tasks that still need ratings. Those of the whole come look by look; a stream whose evidence
@@ -37,21 +41,29 @@ def wanted(plan: Plan, labels: Labels, config: GateConfig, *, alpha: float = 0.0
     """
     alpha = alpha or config.alpha
     parts = components(plan, labels, config)
-    found = {WHOLE if part.name == "similarity" else part.slice: part for part in parts
-             if part.name in ("similarity", "department_similarity")}  # fmt: skip
-    order: dict[str, None] = {}
-    by_stream = streams(plan, [name for name in found if name in plan.guarded])
-    open_draws: set[int] = set()
-    place = {id(draw): index for index, draw in enumerate(plan.draws)}
-    suffices = all(_suffices(part, alpha) for part in parts)
-    for name, draws in by_stream.items():
-        part = found.get(name)
-        if part is None or (_suffices(part, alpha) and not (name == WHOLE and suffices)):
+    by_slice = {
+        WHOLE if part.name == "similarity" else part.slice: part
+        for part in parts
+        if part.name in ("similarity", "department_similarity")
+    }
+    open_tasks: set[str] = set()
+    everything = all(_suffices(part, alpha) for part in parts)
+    for name, draws in streams(plan, [name for name in by_slice if name in plan.guarded]).items():
+        part = by_slice.get(name)
+        if part is None or (_suffices(part, alpha) and not (name == WHOLE and everything)):
             continue
-        missing = [d for d in draws if any(task in labels.needed for task in d.tasks)]
-        open_draws.update(place[id(draw)] for draw in missing[: config.look_every])
-    for index in sorted(open_draws):
-        order.update(dict.fromkeys(plan.draws[index].tasks))
+        missing = (
+            n for n, draw in enumerate(draws) if not labels.needed.keys().isdisjoint(draw.tasks)
+        )
+        start = next(missing, len(draws))
+        # Earlier judgements may cover the next draws: the batch ends at a place, not at a count.
+        end = (
+            (start // config.look_every + ahead) * config.look_every
+            if name == WHOLE
+            else start + _AHEAD * ahead
+        )
+        for draw in draws[start:end]:
+            open_tasks.update(draw.tasks)
     for part in parts:
         contest = {
             "non_inferiority": plan.comparisons,
@@ -60,10 +72,10 @@ def wanted(plan: Plan, labels: Labels, config: GateConfig, *, alpha: float = 0.0
         # Blocked for want of known label quality: comparisons go on meanwhile.
         if part.held or _suffices(part, alpha):
             continue
-        missing_pairs = [c for c in contest if any(task in labels.needed for task in c.tasks)]
-        for comparison in missing_pairs[:_COMPARISONS_AHEAD]:
-            order.update(dict.fromkeys(comparison.tasks))
-    return _in_order(plan, [task for task in order if task in labels.needed])
+        missing_pairs = [c for c in contest if not labels.needed.keys().isdisjoint(c.tasks)]
+        for comparison in missing_pairs[: _AHEAD * ahead]:
+            open_tasks.update(comparison.tasks)
+    return [task for task in plan.recorded_tasks() if task in open_tasks and task in labels.needed]
 
 
 def _suffices(part: Component, alpha: float) -> bool:
@@ -72,8 +84,3 @@ def _suffices(part: Component, alpha: float) -> bool:
     if part.blocked or not part.scores:
         return False
     return log_e(part.scores, part.mean) >= math.log(1.0 / alpha)
-
-
-def _in_order(plan: Plan, tasks: Sequence[str]) -> list[str]:
-    chosen = frozenset(tasks)
-    return [task for task in plan.recorded_tasks() if task in chosen]

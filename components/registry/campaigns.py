@@ -151,10 +151,10 @@ def note_look(
 ) -> CampaignState:
     """Records what a look at a running campaign said; `undecided` leaves it running."""
     state = RUNNING if status == "undecided" else EXPIRED if status == "expired" else DECIDED
+    when = at.isoformat(timespec="milliseconds")
     return _change(
         store, channel, campaign,
-        lambda old: replace(old, state=state, status=status, at=at.isoformat(timespec="milliseconds")),
-        backoff,
+        lambda old: replace(old, state=state, status=status, at=when), backoff,
     )  # fmt: skip
 
 

