@@ -22,6 +22,7 @@ from components.index.measure import Point, Questions
 from components.index.queries import held_out_queries
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
+from components.search.scann_backend import missing as scann_missing
 from components.search.searcher import ExactSearcher, IndexParameters, Searcher, Vectors
 
 # Settings that may be tried on the queries kept back until one proves itself. Each is tried at a
@@ -128,6 +129,9 @@ class _Tuner:
         """Looks for the best index; `points` holds all that was measured."""
         items, dim = self._vectors.shape
         starts = space.starts(items, dim, self._config)
+        if starts and self._config.backend == AUTO and (why := scann_missing()):
+            # No wheel for this platform: what is left is slower, and right.
+            starts, self.stopped = [], why
         with Progress("tune", unit="indexes built") as self._progress:
             if self._config.backend in (AUTO, "brute_force"):
                 self._offer(self._exact())

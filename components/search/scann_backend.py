@@ -56,6 +56,15 @@ def _import_scann() -> ModuleType:
             sys.modules["tensorflow"] = hidden
 
 
+def missing() -> str:
+    """Returns why ScaNN cannot be used here, in words; empty when it can."""
+    try:
+        _import_scann()
+    except LookalikeError as error:
+        return str(error)
+    return ""
+
+
 class ScannSearcher:
     """Approximate search by asymmetric hashing, with or without a tree of partitions."""
 

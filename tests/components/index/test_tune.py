@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from components.contracts.catalog import Item
+from components.contracts.errors import LookalikeError
 from components.index import space
 from components.index import tune as tune_module
 from components.index.config import IndexConfig
@@ -93,6 +94,21 @@ def test_the_memory_limit_holds():
     assert tuner._better(small, big)
     assert not tuner._better(big, small)
     assert limit < 1
+
+
+def test_without_scann_the_choice_is_exact_search_and_says_why(monkeypatch):
+    from components.search import scann_backend
+
+    def refuse(name):
+        raise ImportError(f"no wheel of {name}")
+
+    monkeypatch.setattr(scann_backend.importlib, "import_module", refuse)
+    tuned = run(IndexConfig(brute_force_below=10, **SMALL))
+    assert isinstance(tuned.searcher, ExactSearcher)
+    assert tuned.builds == 0
+    assert "ScaNN cannot be imported (no wheel of scann" in tuned.stopped
+    with pytest.raises(LookalikeError, match="install lookalike"):
+        run(IndexConfig(backend="ah", **SMALL))
 
 
 def point(cpu, memory, lower=1.0):

@@ -1,5 +1,7 @@
 import itertools
+import os
 import shutil
+import subprocess
 import sys
 import types
 
@@ -278,6 +280,28 @@ def test_tensorflow_is_hidden_only_while_scann_is_imported(monkeypatch):
     monkeypatch.delitem(sys.modules, "tensorflow")
     scann_backend._import_scann()
     assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["tensorflow", "scann"])
+def test_tensorflow_and_scann_live_in_one_process(first):
+    one, other = "with_tensorflow()", "with_scann()"
+    order = f"{one}; {other}" if first == "tensorflow" else f"{other}; {one}"
+    code = f"""
+import numpy as np
+def with_tensorflow():
+    import tensorflow as tf
+    assert int(tf.reduce_sum(tf.constant([1, 2]))) == 3
+def with_scann():
+    from components.search import searcher
+    vectors = np.eye(32, dtype=np.float32)
+    built = searcher.build(vectors, searcher.IndexParameters(backend="ah", reorder=32))
+    assert built.search(vectors[5:6], 1)[0].tolist() == [[5]]
+for _ in range(2):
+    {order}
+"""
+    path = os.pathsep.join(filter(None, sys.path))
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
 
 
 def test_tuned_searches_the_same_index_differently():
