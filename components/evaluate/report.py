@@ -12,6 +12,7 @@ import numpy as np
 from components.contracts import page
 from components.contracts.images import BadImageError, admit, read_image
 from components.contracts.verdict import Verdict, to_html
+from components.evaluate.forest import Bar, forest
 from components.evaluate.questions import Asked
 from components.evaluate.study import Part, Study
 from components.search.retrieval import Hits
@@ -23,6 +24,7 @@ _SHOWN = {
     "product_recall_at_10": "the right product in the first 10",
 }
 _SHEETS = 6
+_REASONS = 8
 _PICTURES = 8
 _SIDE = 88
 _NAMES = {"shopper": "Shopper photos", "items": "Catalog images"}
@@ -36,13 +38,38 @@ def render(verdict: Verdict, figures: Mapping[str, Any], study: Study | None) ->
         figures: What `evaluate.measure` returned, completed.
         study: Questions and answers; None when nothing could be asked.
     """
-    body = [_tiles(figures), to_html(verdict)]
+    body = [_outcome(verdict), _tiles(figures)]
     if study:
         for part in study.parts:
             body.append(f"<h2>{_NAMES[part.name]}</h2>")
             body.append(_table(part, figures, study))
+            body.append(_changes(part, figures, study))
             body.append(_sheets(part, study))
+    # The whole list is for whoever wants to know it all; what failed stands at the top.
+    body.append(
+        f"<details><summary>All {len(verdict.checks)} checks</summary>{to_html(verdict)}</details>"
+    )
     return page.page(f"Evaluation of {verdict.version}", "".join(body))
+
+
+def _outcome(verdict: Verdict) -> str:
+    """Returns what a reader wants first: the status, what it was compared with, and why."""
+    against = (
+        f"Compared with <code>{html.escape(verdict.incumbent)}</code>."
+        if verdict.incumbent
+        else "Nothing is live: compared with nothing."
+    )
+    failed = verdict.failures
+    items = "".join(f"<li>{html.escape(check.reason)}</li>" for check in failed[:_REASONS])
+    more = len(failed) - _REASONS
+    tail = f"<p>And {more} more, at the end of this page.</p>" if more > 0 else ""
+    reasons = f"<ul>{items}</ul>{tail}" if failed else ""
+    notes = "".join(f'<p class="muted">{html.escape(note)}</p>' for note in verdict.notes)
+    held = f"{len(verdict.checks) - len(failed)} of {len(verdict.checks)} checks hold"
+    return (
+        f'<section class="verdict {verdict.status}"><h2>{verdict.gate}: {verdict.status}, {held}'
+        f"</h2><p>{against}</p>{reasons}{notes}</section>"
+    )
 
 
 def _tiles(figures: Mapping[str, Any]) -> str:
@@ -51,11 +78,52 @@ def _tiles(figures: Mapping[str, Any]) -> str:
         ("shopper", "product_recall_at_10", "photos with the right product in the first 10"),
         ("items", "leaf_precision_at_10", "right types in the first 10, catalog images"),
         ("index", "recall_at_10", "of what exact search finds"),
+        ("delta", "changed_results", "of the results people have not judged"),
     )
-    return page.tiles(
-        (f"{figures[part][name]:.1%}", label)
-        for part, name, label in wanted
-        if name in figures.get(part, {})
+    shown = []
+    for part, name, label in wanted:
+        if name in figures.get(part, {}):
+            before = figures.get(f"{part}_incumbent", {}).get(name)
+            was = f" (was {before:.1%})" if before is not None else ""
+            shown.append((f"{figures[part][name]:.1%}", label + was))
+    for part in _NAMES:
+        if f"{part}_overlap_at_10" in figures:
+            kept = figures[f"{part}_overlap_at_10"]
+            shown.append((f"{kept:.1%}", f"of the incumbent's results stayed, {part}"))
+    served = figures.get("server", {})
+    for name, label in (("search", "a search by photo"), ("similar", "a search by item")):
+        if f"{name}_p95_ms" in served:
+            middle, slow = served[f"{name}_p50_ms"], served[f"{name}_p99_ms"]
+            shown.append(
+                (
+                    f"{served[f'{name}_p95_ms']:.1f} ms",
+                    f"{label} in the server, p95 (p50 {middle:.1f}, p99 {slow:.1f})",
+                )
+            )
+    if "memory_mb" in served:
+        shown.append((f"{served['memory_mb']:.0f} MiB", "of memory the server took"))
+    return page.tiles(shown)
+
+
+def _changes(part: Part, figures: Mapping[str, Any], study: Study) -> str:
+    """Returns a chart of each department's change with its interval; empty without an incumbent."""
+    found = [one for one in figures.get("department_changes", ()) if one["part"] == part.name]
+    if not found:
+        return ""
+    rows = [
+        Bar(
+            name=study.relevance.taxonomy.names(one["department"]),
+            mean=one["mean"],
+            lower=one["lower"],
+            upper=one["upper"],
+            note=f"{one['queries']} queries"
+            + ("" if one["p_value"] is not None else ", too few to guard"),
+        )
+        for one in sorted(found, key=lambda one: one["mean"])
+    ]
+    return (
+        "<h3>Right types among the first 10: change since the incumbent, by department</h3>"
+        + forest(rows)
     )
 
 

@@ -7,6 +7,8 @@ def test_the_report_shows_pictures_and_stays_small(world):
     assert "(was " in page
     assert "Most changed answers" in page
     assert "Worst answers" in page
+    assert "change since the incumbent, by department" in page
+    assert page.index("checks hold") < page.index("Shopper photos") < page.index("<details>")
     assert len(page) < 2_000_000
     assert 'src="http' not in page
     assert "Seating" in page
