@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-needed_gb=30
+needed_gb=20
 log=build/ci-docker.log
 mkdir -p build
 : >"$log"
@@ -30,11 +30,19 @@ if ! docker version >/dev/null 2>&1; then
     fi
     work=$(mktemp -d /var/tmp/lookalike-docker.XXXXXX)
     export DOCKER_HOST="unix://$work/docker.sock"
-    dockerd --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/run" \
+    # A session of its own: Ctrl-C ends this script, which then ends the engine in order.
+    setsid dockerd --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/run" \
         --pidfile "$work/pid" --bridge=none --iptables=false >>"$log" 2>&1 &
     engine=$!
     end() {
-        kill "$engine" 2>/dev/null && wait "$engine" || true
+        kill "$engine" 2>/dev/null || true
+        for _ in $(seq 40); do
+            kill -0 "$engine" 2>/dev/null || break
+            sleep 0.5
+        done
+        kill -9 "$engine" "$(cat "$work/run/containerd/containerd.pid" 2>/dev/null)" 2>/dev/null || true
+        awk -v work="$work/" 'index($2, work) == 1 {print $2}' /proc/mounts | sort -r |
+            xargs -r umount --lazy || true
         rm -rf "$work"
     }
     trap end EXIT
