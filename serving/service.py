@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -172,7 +173,7 @@ class Service:
 
     def describe(self) -> dict[str, Any]:
         """Returns what `/readyz` answers."""
-        detail = self.engine.describe()
+        detail = {**self.engine.describe(), "worker": os.getpid()}
         if self.trial is not None:
             detail["trial"] = self.trial.describe()
         if self.withdrawn is not None and self.withdrawn.problem:

@@ -91,10 +91,8 @@ def save_encoder(path: Path, dim: int) -> None:
     archive.write_out(str(path), verbose=False)
 
 
-def build(
-    directory: Path, version: str, *, items: int, dim: int, seed: int, encoder: Path, prefix: str
-) -> Path:
-    """Makes a whole bundle directory; item ids begin with `prefix`.
+def build(directory: Path, version: str, *, items: int, dim: int, seed: int, encoder: Path) -> Path:
+    """Makes a whole bundle directory.
 
     Args:
         directory: Directory to make.
@@ -103,22 +101,40 @@ def build(
         dim: Dimensions.
         seed: Of the vectors.
         encoder: A directory with `saved_model/`, copied into the bundle.
-        prefix: Begins every item id, so that an answer shows which bundle gave it.
     """
     from serving.encoder import Encoder
 
     directory.mkdir(parents=True)
     rows = vectors(items, dim, seed)
     (directory / "taxonomy.csv").write_text(_taxonomy())
-    write_items(directory / "items.jsonl", _items(items, prefix))
+    write_items(directory / "items.jsonl", _items(items, version))
     shutil.copytree(encoder, directory / "encoder")
     searcher = search.build(rows, INDEX)
     search.save(searcher, rows, directory)
     np.save(
         directory / "index/item_ids.npy",
-        np.asarray([f"{prefix}{number:06d}" for number in range(items)]),
+        np.asarray([item_id(number) for number in range(items)]),
     )
     _write_golden(directory, Encoder(directory, dim=dim), photos(8))
+    _seal(directory, version, items, dim)
+    return directory
+
+
+def derive(source: Path, directory: Path, version: str) -> Path:
+    """Makes another version with the same vectors, whose titles name it."""
+    shutil.copytree(source, directory)
+    items, dim = np.load(directory / "index/vectors.npy", mmap_mode="r").shape
+    write_items(directory / "items.jsonl", _items(items, version))
+    _seal(directory, version, items, dim)
+    return directory
+
+
+def item_id(number: int) -> str:
+    """Returns the id of an item; the same in every version."""
+    return f"i{number:06d}"
+
+
+def _seal(directory: Path, version: str, items: int, dim: int) -> None:
     card = json.loads((directory / "encoder/encoder.json").read_text())
     write_manifest(
         directory,
@@ -137,7 +153,6 @@ def build(
             files=list_files(directory),
         ),
     )
-    return directory
 
 
 def _taxonomy() -> str:
@@ -152,15 +167,15 @@ def _taxonomy() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _items(items: int, prefix: str) -> list[Item]:
+def _items(items: int, version: str) -> list[Item]:
     return [
         Item(
-            item_id=f"{prefix}{number:06d}",
+            item_id=item_id(number),
             image=f"/nowhere/{number:06d}.jpg",
             content_hash=f"{number:064x}",
             taxon_id=f"d{number % DEPARTMENTS}l{number // DEPARTMENTS % LEAVES}",
             product_id=f"p{number // VIEWS}",
-            title=f"A thing of many words, number {number}",
+            title=f"{version}: a thing of many words, number {number}",
         )
         for number in range(items)
     ]
@@ -194,32 +209,35 @@ def _write_golden(directory: Path, encode: object, images: Sequence[bytes]) -> N
     )
 
 
+def make(directory: Path, *, versions: int, items: int, dim: int) -> list[Path]:
+    """Makes the bundles `v1`, `v2` ... below a directory, unless they are there."""
+    encoder = directory / "encoder"
+    if not (encoder / "encoder.json").exists():
+        save_encoder(encoder / "saved_model", dim)
+        write_json(encoder / "encoder.json", {"digest": "bench", "embedding_dim": dim})
+    made: list[Path] = []
+    for number in range(1, versions + 1):
+        version = f"v{number}"
+        target = directory / version
+        if not (target / "manifest.json").exists():
+            shutil.rmtree(target, ignore_errors=True)
+            if made:
+                derive(made[0], target, version)
+            else:
+                build(target, version, items=items, dim=dim, seed=1, encoder=encoder)
+        made.append(target)
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes bundles `v1`, `v2` ... below a directory, unless they are there."""
+    """Makes the bundles below a directory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--bundles", type=int, default=2)
+    parser.add_argument("--bundles", type=int, default=3)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=128)
     options = parser.parse_args(arguments)
-    encoder = options.directory / "encoder"
-    if not (encoder / "encoder.json").exists():
-        save_encoder(encoder / "saved_model", options.dim)
-        write_json(encoder / "encoder.json", {"digest": "bench", "embedding_dim": options.dim})
-    for number in range(1, options.bundles + 1):
-        directory = options.directory / f"v{number}"
-        if (directory / "manifest.json").exists():
-            continue
-        shutil.rmtree(directory, ignore_errors=True)
-        build(
-            directory,
-            f"v{number}",
-            items=options.items,
-            dim=options.dim,
-            seed=number,
-            encoder=encoder,
-            prefix=f"v{number}-",
-        )
+    make(options.directory, versions=options.bundles, items=options.items, dim=options.dim)
     return 0
 
 
