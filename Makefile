@@ -65,6 +65,11 @@ bench-pixels: $(VENV)/.dev  ## Print what matching pixels reaches, the demo thre
 bench-rating-app: $(VENV)/.dev  ## 50 raters with kill -9 in between, and 100,000 ratings read back
 	$(BIN)/python tests/benchmarks/bench_rating_app.py
 
+.PHONY: bench-serving
+bench-serving: $(VENV)/.dev  ## Measure serving beside its targets (needs wrk; some 25 minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pgserver==0.1.4
+	$(BIN)/python tests/benchmarks/bench_serving.py --bundles .lookalike/bench/serving
+
 .PHONY: bench-registry
 bench-registry: $(VENV)/.dev  ## Time status and rollback on 500 bundles and 5,000 moves, both stores
 	$(BIN)/python tests/benchmarks/bench_registry.py
