@@ -30,15 +30,17 @@ class Browser:
         self._number = 0
         self.events: list[dict[str, Any]] = []
 
-    def call(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
-        """Sends a command and returns its result."""
+    def call(
+        self, method: str, session: str = "", *, patience_s: float = 60.0, **parameters: Any
+    ) -> dict[str, Any]:
+        """Sends a command and returns its result; a page that goes away may never answer."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
         self._socket.send(json.dumps(message))
         while True:
-            answer = json.loads(self._socket.recv(timeout=30))
+            answer = json.loads(self._socket.recv(timeout=patience_s))
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
@@ -82,16 +84,17 @@ class Tab:
 
     def settle(self, *, other_than: str = "") -> None:
         """Waits until a page, another than the named one, is there with its pictures."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 if self.script(
                     "document.readyState === 'complete' && location.href !== 'about:blank' && "
                     "[...document.images].every(i => i.complete || i.loading === 'lazy') && "
-                    f"String(performance.timeOrigin) !== {json.dumps(other_than)}"
+                    f"String(performance.timeOrigin) !== {json.dumps(other_than)}",
+                    patience_s=5.0,
                 ):
                     return
-            except RuntimeError:
+            except (RuntimeError, TimeoutError):
                 pass  # The page is being replaced.
             time.sleep(0.02)
         raise TimeoutError(self.script("document.body.innerText"))
@@ -109,10 +112,10 @@ class Tab:
         self._call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
         self._call("Input.dispatchKeyEvent", type="keyUp", **common)
 
-    def script(self, text: str) -> Any:
+    def script(self, text: str, *, patience_s: float = 60.0) -> Any:
         """Returns what an expression gives in the page."""
         found = self._call(
-            "Runtime.evaluate", expression=text, returnByValue=True, awaitPromise=True
+            "Runtime.evaluate", patience_s=patience_s, expression=text, returnByValue=True
         )
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"]["text"])
