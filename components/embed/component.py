@@ -1,7 +1,7 @@
 """The interface of the embed step."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
 from components.contracts.container_images import TENSORFLOW
 
@@ -14,6 +14,7 @@ def embed(
     incumbent: str,
     embeddings: Output[Dataset],
     metrics: Output[Metrics],
+    report: Output[HTML],
     batch_size: int = 64,
     max_reject_share: float = 0.02,
 ) -> None:
@@ -29,13 +30,14 @@ def embed(
         incumbent: The live version, or none.
         embeddings: Vectors of items and photos in Parquet.
         metrics: How much was reused and computed, and at what rate.
+        report: What was reused and what was new, norms, spread and drift.
         batch_size: Images a call of the encoder.
         max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
     """
     from components.embed.step import run
 
     figures = run(
-        checked.path, encoder.path, registry, incumbent, embeddings.path,
+        checked.path, encoder.path, registry, incumbent, embeddings.path, report.path,
         batch_size=batch_size, max_reject_share=max_reject_share,
     )  # fmt: skip
     for name, value in figures.items():

@@ -14,6 +14,7 @@ from components.contracts import embeddings as embedding_files
 from components.contracts.catalog import (
     ITEMS_FILE,
     QUERIES_FILE,
+    TAXONOMY_FILE,
     Item,
     Query,
     read_items,
@@ -21,15 +22,17 @@ from components.contracts.catalog import (
     read_rejects,
     write_rejects,
 )
-from components.contracts.embeddings import Vectors
+from components.contracts.embeddings import Embeddings, Vectors
 from components.contracts.encoder import SAVED_MODEL_DIRECTORY, EncoderCard, read_encoder
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.files import fresh_directory, write_json
+from components.contracts.files import fresh_directory, write_atomically, write_json
 from components.contracts.progress import Progress
+from components.contracts.taxonomy import Taxonomy
 from components.embed import pipeline
 from components.embed.config import EmbedConfig
 from components.embed.model import EncoderHandler
 from components.embed.pipeline import Plan, Work
+from components.embed.report import Before, render
 from components.search.searcher import VECTORS_FILE, load_vectors
 
 DEAD_LETTERS_FILE = "dead_letters.jsonl"
@@ -44,6 +47,7 @@ def embed_catalog(
     incumbent_bundle: Path | None,
     config: EmbedConfig,
     output: Path,
+    report: Path | None = None,
 ) -> dict[str, float]:
     """Embeds the items and the shopper photos of a checked catalog.
 
@@ -57,6 +61,7 @@ def embed_catalog(
         config: Batch size, bounds and limits.
         output: Directory to write `items/`, `queries/`, `queries_incumbent/`, `dead_letters.jsonl`
             and, last, `summary.json` into.
+        report: HTML file to write the page for people to; None for none.
 
     Returns:
         The figures of the summary that are numbers.
@@ -101,6 +106,8 @@ def embed_catalog(
         **_norms(embedded.vectors),
         **_drift(embedded.vectors, incumbent),
     }
+    if report:
+        _report(report, checked, items, embedded, plan, figures, incumbent, config, dead_letters)
     write_json(
         output / SUMMARY_FILE,
         {
@@ -111,6 +118,38 @@ def embed_catalog(
         },
     )
     return figures
+
+
+def _report(
+    report: Path,
+    checked: Path,
+    items: Sequence[Item],
+    embedded: Embeddings,
+    plan: Plan,
+    figures: Mapping[str, float],
+    incumbent: _Incumbent | None,
+    config: EmbedConfig,
+    dead_letters: Path,
+) -> None:
+    before = None
+    if incumbent:
+        before = Before(
+            vectors=load_vectors(incumbent.bundle),
+            same_encoder=incumbent.same_encoder,
+            items={i.item_id: i.content_hash for i in read_items(incumbent.bundle / ITEMS_FILE)},
+        )
+    computed = {work.key for work in plan.works if work.output == ITEMS and work.row is None}
+    text = render(
+        items=items,
+        taxonomy=Taxonomy.read(checked / TAXONOMY_FILE),
+        embedded=embedded,
+        computed=frozenset(computed),
+        figures=figures,
+        dead=read_rejects(dead_letters),
+        before=before,
+        limits=config.image_limits,
+    )
+    write_atomically(report, text)
 
 
 @dataclass(frozen=True)

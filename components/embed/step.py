@@ -18,6 +18,7 @@ def run(
     registry: str,
     incumbent: str,
     embeddings: str,
+    report: str,
     *,
     batch_size: int,
     max_reject_share: float,
@@ -39,4 +40,5 @@ def run(
             incumbent_bundle=live,
             config=EmbedConfig(batch_size=batch_size, max_reject_share=max_reject_share),
             output=Path(embeddings),
+            report=Path(report),
         )
