@@ -72,6 +72,11 @@ class Asked:
         return values | ({"force": "yes"} if self.force else {})
 
 
+def recorded(name: str) -> str:
+    """Returns how a visitor stands in the history."""
+    return f"{name} (console)"
+
+
 def title(asked: Asked, channel: str) -> str:
     """Returns the page's heading, as plain text."""
     return _TITLES[asked.kind].format(channel)
@@ -147,7 +152,7 @@ def render_review(asked: Asked, channel: str, visitor: Visitor, done: Done) -> s
             ("live now", version_code(asked.expected_live)),
             ("live then", version_code(done.version or asked.expected_live)),
             ("reason", html.escape(asked.reason)),
-            ("who", html.escape(visitor.name)),
+            ("who", html.escape(recorded(visitor.name))),
         ]
     ) + reasons(done.reasons)
     head = f"<h1>{html.escape(title(asked, channel))}</h1>"

@@ -129,7 +129,7 @@ class Console:
         if confirmed and asked.force and fields.get("typed", "").strip() != name:
             problem = f"to override gates, type the channel's name, {name}; nothing was changed"
             return await self._show_form(request, name, asked, problem=problem)
-        who = f"{principal.name} (console)"
+        who = action_page.recorded(principal.name)
         try:
             done = await self._desk.act(lambda: self._operate(asked, name, who, confirmed))
         except InputError as error:

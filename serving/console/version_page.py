@@ -179,7 +179,8 @@ def render_comparison(a: str, b: str, found: BundleDiff) -> str:
         )
         for figure in figures[:_MOST_FIGURES]
     ]
-    parts.append("<h2>Figures that differ</h2>" + table(("Figure", "A", "B"), rows))
+    listed = table(("Figure", "A", "B"), rows) if rows else "<p>No figure differs.</p>"
+    parts.append(f"<h2>Figures that differ</h2>{listed}")
     if found.parameters:
         first = _flat({name: value for name, value, _ in found.parameters})
         second = _flat({name: value for name, _, value in found.parameters})
