@@ -63,4 +63,4 @@ def _session() -> Any:
 
     scope = "https://www.googleapis.com/auth/cloud-platform"
     credentials, _ = google.auth.default(scopes=[scope])
-    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    return AuthorizedSession(credentials)

@@ -22,7 +22,7 @@ from google.auth import exceptions as auth
 from google.cloud import storage
 from google.cloud.storage import exceptions as transfer
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests import exceptions as http  # type: ignore[import-untyped]
+from requests import exceptions as http
 
 from components.contracts.errors import InputError
 from components.registry.object_store import (
