@@ -482,12 +482,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--soak-seconds", type=float, default=600.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--no-postgres", dest="postgres", action="store_false")
+    parser.add_argument(
+        "--other-encoders",
+        action="store_true",
+        help="every bundle has an encoder of its own, as after training; else they share one, as "
+        "in the daily runs that reuse the live encoder",
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args(arguments)
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="lookalike-serving-") as scratch:
         kept = options.bundles or Path(scratch) / "bundles"
-        bundles = serving_bundle.make(kept, versions=3, items=options.items, dim=options.dim)
+        bundles = serving_bundle.make(
+            kept,
+            versions=3,
+            items=options.items,
+            dim=options.dim,
+            other_encoders=options.other_encoders,
+        )
         for part in options.parts.split(","):
             folder = Path(scratch) / part
             folder.mkdir()

@@ -120,9 +120,18 @@ def build(directory: Path, version: str, *, items: int, dim: int, seed: int, enc
     return directory
 
 
-def derive(source: Path, directory: Path, version: str) -> Path:
-    """Makes another version with the same vectors, whose titles name it."""
+def derive(source: Path, directory: Path, version: str, *, other_encoder: bool = False) -> Path:
+    """Makes another version with the same vectors, whose titles name it.
+
+    Args:
+        source: A bundle.
+        directory: Directory to make.
+        version: The new version.
+        other_encoder: Whether its encoder is another one by its files, so that it must be loaded.
+    """
     shutil.copytree(source, directory)
+    if other_encoder:
+        (directory / "encoder" / "saved_model" / "another.txt").write_text(version)
     items, dim = np.load(directory / "index/vectors.npy", mmap_mode="r").shape
     write_items(directory / "items.jsonl", _items(items, version))
     _seal(directory, version, items, dim)
@@ -209,7 +218,9 @@ def _write_golden(directory: Path, encode: object, images: Sequence[bytes]) -> N
     )
 
 
-def make(directory: Path, *, versions: int, items: int, dim: int) -> list[Path]:
+def make(
+    directory: Path, *, versions: int, items: int, dim: int, other_encoders: bool = False
+) -> list[Path]:
     """Makes the bundles `v1`, `v2` ... below a directory, unless they are there."""
     encoder = directory / "encoder"
     if not (encoder / "encoder.json").exists():
@@ -218,11 +229,11 @@ def make(directory: Path, *, versions: int, items: int, dim: int) -> list[Path]:
     made: list[Path] = []
     for number in range(1, versions + 1):
         version = f"v{number}"
-        target = directory / version
+        target = directory / (f"{version}-encoder" if other_encoders and made else version)
         if not (target / "manifest.json").exists():
             shutil.rmtree(target, ignore_errors=True)
             if made:
-                derive(made[0], target, version)
+                derive(made[0], target, version, other_encoder=other_encoders)
             else:
                 build(target, version, items=items, dim=dim, seed=1, encoder=encoder)
         made.append(target)
