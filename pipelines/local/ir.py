@@ -24,6 +24,8 @@ PARAMETER_TYPES: dict[str, type] = {
     "NUMBER_DOUBLE": float,
     "BOOLEAN": bool,
 }
+BELOW_THE_STEPS = ("contracts", "registry", "search")
+"""The packages of `components/` that every step builds on."""
 # What the backend writes where a constant names the run that it is part of.
 RUN_ID = "{{$.pipeline_job_uuid}}"
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from components.contracts.errors import InputError
 from pipelines.local import conditions
-from pipelines.local.ir import PARAMETER_TYPES, Branch, FromPipeline, FromStep, Source, Step
+from pipelines.local.ir import (
+    BELOW_THE_STEPS,
+    PARAMETER_TYPES,
+    Branch,
+    FromPipeline,
+    FromStep,
+    Source,
+    Step,
+)
 
 _FOLDER = re.compile(r"^\s*from components\.(\w+)\.", re.MULTILINE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -168,7 +176,7 @@ def _step(
     }
     outputs = component.get("outputDefinitions", {})
     source = command[-1]
-    folder = _FOLDER.search(source)
+    folders = [name for name in _FOLDER.findall(source) if name not in BELOW_THE_STEPS]
     status = [
         key
         for key, value in task.get("inputs", {}).get("parameters", {}).items()
@@ -178,7 +186,7 @@ def _step(
     return Step(
         name=_python_name(name),
         title=task.get("taskInfo", {}).get("name", name),
-        folder=folder[1] if folder else _python_name(name),
+        folder=folders[0] if folders else _python_name(name),
         function=arguments[arguments.index("--function_to_execute") + 1],
         source=source,
         parameters={

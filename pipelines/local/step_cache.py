@@ -20,7 +20,7 @@ from typing import Any
 
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, sha256_bytes, write_json
-from pipelines.local.ir import Scalar, Step
+from pipelines.local.ir import BELOW_THE_STEPS, Scalar, Step
 
 _RESULT_FILE = "result.json"
 _CODE_ROOT = Path(__file__).resolve().parents[2]
@@ -59,8 +59,7 @@ class StepResult:
 @cache
 def code_digest(folder: str) -> str:
     """Returns a digest of the code of a step: its folder and what lies below the steps."""
-    below = ("contracts", "registry", "search")
-    folders = [_CODE_ROOT / "components" / name for name in (folder, *below)]
+    folders = [_CODE_ROOT / "components" / name for name in (folder, *BELOW_THE_STEPS)]
     if folder == "evaluate":
         # The step asks the real server, so the server's code is part of what it measures.
         folders.append(_CODE_ROOT / "serving")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.local import step_cache
 from pipelines.local.ir import read_pipeline
 from pipelines.local.runner import Run, StepFailedError, run_pipeline
+from pipelines.local.step_cache import code_digest
 
 
 class Notes:
@@ -86,6 +88,30 @@ def test_a_change_further_down_leaves_earlier_steps_alone(toy, tmp_path):
 
     assert ("cached", "first") in events
     assert results["second"].outputs == {"Output": "3 6 0.25"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [("first", ["first", "second"]), ("second", ["second"]), ("neither", [])],
+)
+def test_after_a_code_change_in_a_step_it_and_those_after_it_run_again(
+    toy, tmp_path, monkeypatch, changed, again
+):
+    # Both steps may be kept here, so that what runs runs for the code's sake alone.
+    toy.write_text(
+        toy.read_text().replace("cachingOptions: {}", "cachingOptions: {enableCache: true}")
+    )
+    run(toy, tmp_path / "w")
+    monkeypatch.setattr(
+        step_cache,
+        "code_digest",
+        lambda folder: "new" if folder == changed else code_digest(folder),
+    )
+
+    _, events = run(toy, tmp_path / "w")
+
+    assert [name for kind, name in events if kind == "started"] == again
+    assert len(events) == len(again) * 2 + (2 - len(again))
 
 
 def test_a_result_whose_publication_is_gone_is_not_used(toy, tmp_path):
