@@ -191,13 +191,15 @@ def draw(
         for q in material.photos()
         if config.query_kind != "item" and q.query_id not in candidate
     ]
+    shop = material.shop()
     plan, book = draw_plan(
-        binding, candidate=candidate, incumbent=before, missing=missing, shop=material.shop(),
+        binding, candidate=candidate, incumbent=before, missing=missing, shop=shop,
         config=config, earlier=earlier, retrained=retrained,
     )  # fmt: skip
     return write_draft(
-        folder, plan, book, config, earlier.history, candidate.values(), raters=raters
-    )
+        folder, plan, book, config, earlier.history, candidate.values(), raters=raters,
+        titles={item.item_id: item.title for item in shop.items},
+    )  # fmt: skip
 
 
 def let_simulated_raters_rate(

@@ -7,6 +7,7 @@ campaigns/<channel>/<id>/plan.json             private: order, sides, golds
 campaigns/<channel>/<id>/tasks.jsonl           what raters see
 campaigns/<channel>/<id>/history.jsonl         earlier judgements that count for it
 campaigns/<channel>/<id>/answers.jsonl         what the candidate answered
+campaigns/<channel>/<id>/titles.json           titles of the results, hidden until asked for
 campaigns/<channel>/<id>/images/...            copies, so that it outlives the shop's images
 campaigns/<channel>/<id>/assignments.csv       seat,position,task_id: work laid out for people
 campaigns/<channel>/<id>/label_studio.json     the same tasks for Label Studio
@@ -45,6 +46,8 @@ TASKS_FILE = "tasks.jsonl"
 HISTORY_FILE = "history.jsonl"
 ANSWERS_FILE = "answers.jsonl"
 OUTCOME_FILE = "outcome.json"
+# What the shop calls the results, by task; raters see it when they ask for it.
+TITLES_FILE = "titles.json"
 # What campaign.json names the SHA-256 of.
 SEALED = (PLAN_FILE, TASKS_FILE, HISTORY_FILE, ANSWERS_FILE)
 

@@ -9,13 +9,20 @@ _WIDTH, _HEIGHT, _MARGIN = 720, 260, 46
 Line = tuple[Sequence[int], Sequence[float], str, str]
 
 
-def line_chart(title: str, lines: Sequence[Line], rules: Sequence[tuple[float, str]]) -> str:
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    rules: Sequence[tuple[float, str]],
+    *,
+    unit: str = "queries",
+) -> str:
     """Returns a chart as HTML with inline SVG.
 
     Args:
         title: Plain text above it.
         lines: x values, y values, CSS colour and name of each line.
         rules: Height and name of each dashed line, lowest first.
+        unit: What is counted along the x axis, in the plural.
     """
     values = [v for _, ys, _, _ in lines for v in ys] + [level for level, _ in rules]
     # Evidence grows and sinks without limit; the part near the lines is what is read.
@@ -57,7 +64,7 @@ def line_chart(title: str, lines: Sequence[Line], rules: Sequence[tuple[float, s
         )
     parts.append(
         f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - _MARGIN + 16}" font-size="11" '
-        f'text-anchor="end" fill="currentColor">{last} queries</text>'
+        f'text-anchor="end" fill="currentColor">{last} {unit}</text>'
         f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{_HEIGHT - _MARGIN}" '
         f'y2="{_HEIGHT - _MARGIN}" stroke="currentColor" opacity=".3"/>'
     )

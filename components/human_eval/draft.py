@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -34,6 +34,7 @@ from components.human_eval.campaign import (
     PLAN_FILE,
     SEALED,
     TASKS_FILE,
+    TITLES_FILE,
     Record,
     campaign_id,
     matching,
@@ -107,8 +108,19 @@ def write_draft(
     answers: Iterable[Answer],
     *,
     raters: str,
+    titles: Mapping[str, str] | None = None,
 ) -> Draft:
     """Writes a campaign's files, images included, into a folder that becomes whole at once.
+
+    Args:
+        folder: Where to.
+        plan: The plan.
+        book: Its images.
+        config: The policy.
+        history: Earlier judgements that count for it.
+        answers: What the candidate answered.
+        raters: `web` or `simulated`.
+        titles: What the shop calls its items, by item id; raters see a title when they ask for it.
 
     Raises:
         InputError: An image is missing, or is not the one that was indexed.
@@ -125,6 +137,11 @@ def write_draft(
     write_atomically(building / HISTORY_FILE, history.encode())
     write_atomically(building / ANSWERS_FILE, encode_answers(answers))
     write_atomically(building / "label_studio.json", tasks_of(plan))
+    named = titles or {}
+    write_json(
+        building / TITLES_FILE,
+        {pair.task_id: named[pair.item_id] for pair in plan.pairs if named.get(pair.item_id)},
+    )
     _lay_out_work(building, plan, config)
     write_json(
         building / DRAFT_FILE,

@@ -18,10 +18,13 @@ from components.human_eval.config import GateConfig
 from components.human_eval.decision import Component
 from components.human_eval.eprocess import log_e_path, lower_bound, upper_bound
 from components.human_eval.evidence import streams
-from components.human_eval.plan import WHOLE, Draw, Plan
+from components.human_eval.plan import WHOLE, Comparison, Draw, Pair, Plan
 from components.human_eval.ratings import Rating
+from components.registry.object_store import ObjectNotFoundError
 
 _SHOWN_QUERIES = 8
+_SHOWN_CHANGES = 6
+_NO_PICTURE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 _SIMULATED = (
     "Simulated raters know the taxonomy: this exercises the machinery, not taste. "
     "No person judged this candidate."
@@ -70,8 +73,10 @@ def render(findings: Findings, config: GateConfig) -> str:
         to_html(verdict),
         _evidence(findings, config),
         _departments(findings),
-        _raters(findings, config),
+        _changes(findings),
         _pictures(findings),
+        _raters(findings, config),
+        _cost(findings, config),
         f"<h2>What the production defaults would say: {findings.production.status}</h2>"
         "<p>The same ratings under the thresholds for a shop with real traffic and people as "
         "raters.</p>",
@@ -116,6 +121,10 @@ def _tiles(findings: Findings) -> str:
         [
             (f"{len(labels.scores):,}", "pairs judged"),
             (f"{len(findings.ratings):,}", "ratings spent"),
+            (
+                f"{len(labels.cached) * findings.campaign.config.ratings_per_pair:,}",
+                "ratings saved by earlier judgements",
+            ),
             (f"{findings.seconds / 3600:.1f} h", "rating time"),
             (f"{sum(labels.needed.values()):,}", "ratings still needed"),
             (_text(labels.youden), "label quality (Youden's J on golds)"),
@@ -130,39 +139,57 @@ def _text(value: float | None) -> str:
 
 
 def _evidence(findings: Findings, config: GateConfig) -> str:
-    whole = findings.components[0] if findings.components else None
-    if whole is None or len(whole.scores) < 2:
+    drawn = [
+        _charts(part, findings, config)
+        for part in findings.components
+        if part.slice == "all" and len(part.scores) >= 2
+    ]
+    if not drawn:
         return ""
-    x = np.array(whole.scores)
-    alpha, m = config.alpha, whole.mean
+    return (
+        "<h2>Evidence</h2><p>The evidence may be looked at after every query: whoever stops at the "
+        f"first look above the line is wrong in at most {findings.campaign.alpha:.1%} of all "
+        f"campaigns.</p>{''.join(drawn)}"
+    )
+
+
+def _charts(part: Component, findings: Findings, config: GateConfig) -> str:
+    """Returns the e-processes and the bounds of one component, over the recorded order."""
+    x = np.array(part.scores)
+    alpha, m = findings.campaign.alpha, part.mean
     limit = math.log10(1 / alpha)
     fail_limit = math.log10(len(findings.components) / alpha)
     for_it = log_e_path(x, m) / math.log(10)
     against = log_e_path(x, m, mirrored=True) / math.log(10)
-    step = max(1, len(x) // 40)
+    step = max(1, len(x) // 24)
     looks = sorted({*range(step, len(x) + 1, step), len(x)})
-    lower = [lower_bound(x[:n], alpha=alpha) for n in looks]
-    upper = [upper_bound(x[:n], alpha=alpha, stakes_at=m) for n in looks]
-    means = [float(x[:n].mean()) for n in looks]
+    shown = part.shown
+    lower = [shown(lower_bound(x[:n], alpha=alpha)) for n in looks]
+    upper = [shown(upper_bound(x[:n], alpha=alpha, stakes_at=m)) for n in looks]
+    means = [shown(float(x[:n].mean())) for n in looks]
     count = list(range(1, len(x) + 1))
+    name = {
+        "similarity": "Similarity",
+        "non_inferiority": "Difference to the incumbent",
+        "anchor": f"Difference to the best of {config.anchor_days} days",
+    }.get(part.name, part.name)
+    unit = "queries" if part.name == "similarity" else "comparisons"
     evidence = line_chart(
-        "Evidence over queries, in powers of ten (above 12 cut off)",
-        [(count, list(for_it), "var(--pass)", f"above {m:.2f}"),
-         (count, list(against), "var(--fail)", f"below {m:.2f}")],
+        f"{name}: evidence over {unit}, in powers of ten (above 12 cut off)",
+        [(count, list(for_it), "var(--pass)", f"above {shown(m):.3f}"),
+         (count, list(against), "var(--fail)", f"below {shown(m):.3f}")],
         [(limit, f"passes from {1 / alpha:.0f}x"),
          (fail_limit, f"fails from {10**fail_limit:.0f}x")],
+        unit=unit,
     )  # fmt: skip
     bounds = line_chart(
-        "Mean score with its bounds",
+        f"{name}: mean with its bounds over {unit}",
         [(looks, upper, "var(--muted)", "upper bound"), (looks, means, "var(--accent)", "mean"),
          (looks, lower, "var(--muted)", "lower bound")],
-        [(m, f"required {m:.2f}")],
+        [(shown(m), f"required {shown(m):.3f}")],
+        unit=unit,
     )  # fmt: skip
-    return (
-        "<h2>Evidence</h2><p>The evidence may be looked at after every query: whoever stops at the "
-        f"first look above the line is wrong in at most {alpha:.0%} of all campaigns.</p>"
-        f"{evidence}{bounds}"
-    )
+    return evidence + bounds
 
 
 def _departments(findings: Findings) -> str:
@@ -214,6 +241,75 @@ def _raters(findings: Findings, config: GateConfig) -> str:
     return f"<h2>Raters</h2>{text}{table(head, rows)}" if rows else ""
 
 
+def _changes(findings: Findings) -> str:
+    """Returns what changed against the incumbent: the worst losses and the best gains."""
+    labels = findings.labels
+    pairs = {pair.task_id: pair for pair in findings.plan.live}
+    judged: dict[tuple[str, str], tuple[float, Comparison]] = {}
+    for entry in findings.plan.comparisons:
+        if all(task in labels.scores for task in entry.tasks):
+            added = labels.scores[entry.added] if entry.added else 0.0
+            judged[entry.added, entry.removed] = (added - labels.scores[entry.removed], entry)
+    if not judged:
+        return ""
+    ranked = sorted(judged.values(), key=lambda found: (found[0], found[1].query_id))
+    losses = [entry for d, entry in ranked if d < 0][:_SHOWN_CHANGES]
+    gains = [entry for d, entry in reversed(ranked) if d > 0][:_SHOWN_CHANGES]
+
+    def row(entry: Comparison) -> str:
+        removed = pairs[entry.removed]
+        shown = [
+            figure(_picture(findings, removed.query_image), entry.query_id, kind="query"),
+            _judged_figure(findings, removed, "was: "),
+        ]
+        if entry.added:
+            shown.append(_judged_figure(findings, pairs[entry.added], "now: "))
+        return sheet(shown)
+
+    mean = sum(d for d, _ in ranked) / len(ranked)
+    parts = [
+        f"<h2>What changed against {html.escape(findings.plan.incumbent)}</h2><p>"
+        f"{len(ranked):,} changed results were compared; the new ones are "
+        f"{'better' if mean >= 0 else 'worse'} by {abs(mean):.2f} on average "
+        "(1 is similar, 0 is not).</p>"
+    ]
+    for title, entries in (("What got worse", losses), ("What got better", gains)):
+        if entries:
+            parts.append(f"<h3>{title}</h3>{''.join(row(entry) for entry in entries)}")
+    return "".join(parts)
+
+
+def _judged_figure(findings: Findings, pair: Pair, before: str = "") -> str:
+    score = findings.labels.scores[pair.task_id]
+    return figure(
+        _picture(findings, pair.result_image),
+        f"{before}{pair.item_id}: {score:.2f}",
+        kind="good" if score >= 0.5 else "bad",
+    )
+
+
+def _cost(findings: Findings, config: GateConfig) -> str:
+    """Returns what the campaign took of raters' time, and what earlier judgements spared."""
+    plan, labels = findings.plan, findings.labels
+    golds = {gold.task_id for gold in plan.golds}
+    on_golds = sum(rating.task_id in golds for rating in findings.ratings)
+    each = config.ratings_per_pair
+    rows = [
+        ("ratings of results", len(findings.ratings) - on_golds),
+        ("answers to golds (qualification and hidden)", on_golds),
+        ("ratings saved: judged in earlier campaigns", len(labels.cached) * each),
+        ("ratings saved: decided before the plan was used up",
+         sum(labels.needed.values()) if findings.verdict.status in ("pass", "fail") else 0),
+        ("pairs in the plan", len(plan.live)),
+        ("pairs judged", len(labels.scores)),
+    ]  # fmt: skip
+    banned = "".join(
+        f"<p>Banned by the campaign's owner: {html.escape(rater)} ({html.escape(why)}).</p>"
+        for rater, why in sorted(findings.banned.items())
+    )
+    return f"<h2>Ratings spent and saved</h2>{table(('what', 'how many'), rows)}{banned}"
+
+
 def _pictures(findings: Findings) -> str:
     labels = findings.labels
     done = [
@@ -250,18 +346,13 @@ def _row(draw: Draw, findings: Findings) -> str:
             kind="query",
         )
     ]
-    for task in draw.tasks:
-        pair = pairs[task]
-        score = labels.scores[task]
-        shown.append(
-            figure(
-                _picture(findings, pair.result_image),
-                f"{pair.item_id}: {score:.2f}",
-                kind="good" if score >= 0.5 else "bad",
-            )
-        )
+    shown += [_judged_figure(findings, pairs[task]) for task in draw.tasks]
     return sheet(shown)
 
 
 def _picture(findings: Findings, path: str) -> str:
-    return thumbnail(findings.campaign.picture(path), side=96)
+    try:
+        return thumbnail(findings.campaign.picture(path), side=96)
+    except (ObjectNotFoundError, OSError):
+        # A picture that is gone takes the report's others with it no more than the verdict.
+        return _NO_PICTURE
