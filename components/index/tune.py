@@ -156,7 +156,7 @@ class _Tuner:
                 while name == "leaves" and improved:
                     improved = self._vary(name, way)
                 if tried and name == "leaves":
-                    break  # More partitions helped: fewer will not.
+                    break  # What helped one way does not help the other.
 
     def _vary(self, name: str, way: Any) -> bool:
         """Tries the best index with one parameter changed; returns whether that is better."""

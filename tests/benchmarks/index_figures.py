@@ -118,7 +118,7 @@ def tuner(items: int = 30_000, dim: int = 64) -> list[Figure]:
 def grid(items: int) -> list[IndexParameters]:
     """Returns every combination of what an index can be built with."""
     tree, scan = space.starts(items, 64, IndexConfig(brute_force_below=1000))
-    leaves = [round(tree.leaves * factor) for factor in (0.5, 1.0, 2.0, 4.0)]
+    leaves = [round(tree.leaves * factor) for factor in (0.25, 0.5, 1.0, 2.0)]
     thresholds, both = space.ANISOTROPIC_THRESHOLDS, (False, True)
     return [
         replace(

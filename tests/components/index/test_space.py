@@ -25,9 +25,9 @@ def test_a_chosen_backend_is_the_only_one():
         assert [one.backend for one in found] == expected
 
 
-def test_a_tree_over_a_million_begins_with_two_thousand_leaves():
+def test_a_tree_over_a_million_begins_with_four_thousand_leaves():
     [tree] = space.starts(1_000_000, 128, IndexConfig())
-    assert (tree.leaves, tree.soar) == (2000, True)
+    assert (tree.leaves, tree.soar) == (4000, True)
 
 
 def test_long_vectors_begin_with_more_dimensions_a_code():
