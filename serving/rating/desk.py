@@ -6,6 +6,7 @@ leases) can be lost or be a moment behind: the log decides.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from components.contracts.errors import LookalikeError
 from components.contracts.files import sha256_bytes
 from components.human_eval.aggregate import screen
-from components.human_eval.campaign import open_campaign
+from components.human_eval.campaign import TITLES_FILE, open_campaign
 from components.human_eval.history import combine, without
 from components.human_eval.owner_actions import Action, Actions, read_actions, record_action
 from components.human_eval.plan import Pair
@@ -24,7 +25,7 @@ from components.human_eval.rating_records import CORRECTION_WINDOW, Entry, Recor
 from components.human_eval.ratings import CANT_TELL, GRADES
 from components.registry.backoff import Backoff
 from components.registry.campaigns import CampaignState, campaign_prefix, read_state
-from components.registry.object_store import ObjectStore
+from components.registry.object_store import ObjectNotFoundError, ObjectStore
 from serving.rating import board as boards
 from serving.rating.board import Board, Progress, Totals
 from serving.rating.leases import Leases
@@ -115,6 +116,7 @@ class Desk:
         self.plan = opened.plan
         # Who allows simulated raters is the channel; who asks for them is the campaign.
         self.allow_simulated = allow_simulated and opened.record.raters == "simulated"
+        self.titles = _titles(store, self.prefix)
         self._history = opened.history
         self.log = RatingLog(store, self.prefix, backoff=patience)
         self.leases = Leases(store, self.prefix, backoff=patience)
@@ -448,3 +450,12 @@ class Desk:
 
 def _seconds(at: str) -> float:
     return datetime.fromisoformat(at).timestamp()
+
+
+def _titles(store: ObjectStore, prefix: str) -> dict[str, str]:
+    """Returns the results' titles by task; a campaign without them is rated without."""
+    try:
+        value = json.loads(store.read(f"{prefix}{TITLES_FILE}")[0])
+    except (ObjectNotFoundError, ValueError):
+        return {}
+    return {str(task): str(title) for task, title in value.items()}

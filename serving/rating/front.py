@@ -57,8 +57,11 @@ class Desks:
 
     def shown(self, rater_id: str, pair: Pair) -> pages.Shown:
         """Returns a pair as a rater sees it."""
+        titles = self.reception.desk.titles if self.reception.desk else {}
         return pages.Shown(
-            self.address(rater_id, pair, "query"), self.address(rater_id, pair, "result")
+            self.address(rater_id, pair, "query"),
+            self.address(rater_id, pair, "result"),
+            titles.get(pair.task_id, ""),
         )
 
     def address(self, rater_id: str, pair: Pair, part: str) -> str:

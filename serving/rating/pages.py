@@ -56,14 +56,12 @@ class Shown:
     Attributes:
         query: Address of the query's picture.
         result: Address of the result's picture.
-        query_title: What the shop calls it; empty when unknown.
-        result_title: What the shop calls it; empty when unknown.
+        title: What the shop calls the result, shown on demand; empty when unknown.
     """
 
     query: str
     result: str
-    query_title: str = ""
-    result_title: str = ""
+    title: str = ""
 
 
 def shell(title: str, body: str, *, bar: str = "", refresh: int = 0, head: str = "") -> str:
@@ -127,8 +125,8 @@ def _figures(shown: Shown) -> str:
 
     return (
         '<main class="pair">'
-        + figure("query", "The shopper has this", shown.query, shown.query_title)
-        + figure("result", "and is shown this", shown.result, shown.result_title)
+        + figure("query", "The shopper has this", shown.query, "")
+        + figure("result", "and is shown this", shown.result, shown.title)
         + "</main>"
     )
 

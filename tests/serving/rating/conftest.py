@@ -25,6 +25,7 @@ from components.human_eval.campaign import (
     HISTORY_FILE,
     PLAN_FILE,
     TASKS_FILE,
+    TITLES_FILE,
     Record,
 )
 from components.human_eval.config import GateConfig
@@ -147,6 +148,8 @@ def write_campaign(
         config.digest,
         {name: sha256_bytes(data) for name, data in sealed.items()},
     )
+    titles = {entry.task_id: f"Thing <{entry.item_id}>" for entry in pairs}
+    store.write(f"{prefix}{TITLES_FILE}", json.dumps(titles).encode())
     store.write(f"{prefix}{CAMPAIGN_FILE}", record.to_bytes())
     _, generation = read_current(store, CHANNEL)
     make_current(store, CHANNEL, Current(campaign, "v2", "a" * 64), generation=generation)

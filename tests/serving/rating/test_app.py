@@ -406,6 +406,13 @@ def test_pages_fetch_nothing_from_elsewhere(served):
         assert re.findall(r"<[^>]+ (?:style|on\w+)=", text) == []
 
 
+def test_a_title_is_hidden_until_it_is_asked_for(served):
+    text = served.qualify().get("/rate").text
+
+    # Closed: there is no `open`.
+    assert re.search(r"<details><summary>Title</summary>Thing &lt;i\d+&gt;</details>", text)
+
+
 def test_breaks_are_suggested(served, monkeypatch):
     browser = served.qualify()
     start = time.time()
