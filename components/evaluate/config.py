@@ -75,8 +75,8 @@ class EvaluateConfig:
     results_per_query: int = 10
     resamples: int = 2000
     confidence: float = 0.95
-    server_start_seconds: float = 120.0
-    server_seconds: float = 120.0
+    server_start_seconds: float = 300.0
+    server_seconds: float = 300.0
     server_requests: int = 100
     server_k: int = 10
     max_search_p95_ms: float = 0.0
