@@ -57,6 +57,10 @@ test: $(VENV)/.dev  ## Run the tests (at most 15 minutes on 2 cores)
 bench-human-eval: $(VENV)/.dev  ## Print the gate's error rates and costs by simulation
 	$(BIN)/python tests/benchmarks/bench_human_eval.py
 
+.PHONY: bench-judging
+bench-judging: $(VENV)/.dev  ## Time judging 50,000 ratings of 5,000 pairs by 50 raters
+	$(BIN)/python tests/benchmarks/human_eval_judging.py
+
 .PHONY: bench-pixels
 bench-pixels: $(VENV)/.dev  ## Print what matching pixels reaches, the demo threshold's lower end
 	$(BIN)/python tests/benchmarks/pixel_baseline.py --data $(DATA)

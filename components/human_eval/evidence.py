@@ -9,6 +9,7 @@ from components.contracts.verdict import Check, Status
 from components.human_eval.aggregate import Labels
 from components.human_eval.config import GateConfig
 from components.human_eval.decision import Component, Look
+from components.human_eval.eprocess import checked_scores
 from components.human_eval.plan import POOLED, WHOLE, Comparison, Draw, Plan
 from components.human_eval.raters import SIMILAR
 from components.human_eval.sampling import guarded_departments
@@ -58,6 +59,8 @@ def components(plan: Plan, labels: Labels, config: GateConfig) -> list[Component
         if config.digest == plan.policy_digest
         else guarded_departments(config, traffic=plan.traffic, products=plan.products)
     )
+    # Each by itself: in the mean of a query's slots, or in a difference, a bad one could hide.
+    checked_scores(list(labels.scores.values()))
     found: list[Component] = []
     for name, draws in streams(plan, guarded).items():
         whole = name == WHOLE
