@@ -82,7 +82,7 @@ def _confusions(found: Mapping[str, Any]) -> str:
     intro = (
         f"<p>The first guess is right for {right:.1%} of {found['images']:,} images of products "
         "that were never trained on. A row is what an image shows, a column what it is taken for; "
-        "the darker, the larger the share of the row.</p>"
+        "the stronger its colour, the larger the share of the row.</p>"
     )
     leaves = found["leaves"]
     if not leaves:
