@@ -37,7 +37,7 @@ class Process:
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "LOOKALIKE_TOKEN": TOKEN},
                 cwd=Path(__file__).parents[2],
             )
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 480
         while not self.ready_file.exists():
             assert self.popen.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
