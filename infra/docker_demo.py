@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def run(inputs: dict[str, Path], workspace: Path, settings: dict[str, Any]) -> s
         pipeline_root=str(results),
     )
     started = time.time()
+    # Names, processors and memory are a cluster's business; kfp says so for every step.
+    warnings.filterwarnings("ignore", message=".*no effect in the current local runner.*")
     try:
         components.load_component_from_file(str(VISUAL_SEARCH))(
             **{name: str(path) for name, path in inputs.items()},
@@ -175,7 +178,9 @@ def check_results(results: Path, *, since: float) -> list[str]:
 def _artifact_uris(said: dict[str, Any]) -> Iterator[str]:
     for entry in said.get("artifacts", {}).values():
         for artifact in entry.get("artifacts", []):
-            if uri := artifact.get("uri"):
+            # Metrics are numbers beside the artifact; there is no file.
+            kind = artifact.get("type", {}).get("schemaTitle", "")
+            if "Metrics" not in kind and (uri := artifact.get("uri")):
                 yield str(uri)
 
 

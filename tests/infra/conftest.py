@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
-DEPARTMENTS = ("seating", "lighting", "leisure")
+DEPARTMENTS = ("seating", "lighting", "leisure", "tableware", "decor", "bathroom")
 
 
 def program(*names: str) -> str:
@@ -54,7 +54,7 @@ def rendered() -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def shop(dev_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every product of three departments, where containers that are nobody can read it."""
+    """Every product of six departments, where containers that are nobody can read it."""
     target = tmp_path_factory.mktemp("shop")
     (target / "images").mkdir()
     with (dev_mini / "taxonomy.csv").open() as file:

@@ -323,9 +323,9 @@ def test_the_compiled_pipeline_runs_in_its_images_to_a_promotion(engine, shop, t
     """What a cluster does, on one machine: see infra/docker_demo.py."""
     settings = [
         "train.width=16", "train.input_size=32", "train.batch_size=32", "train.embedding_dim=64",
-        "train.learning_rate=0.05", "train.epochs=4", "transform.stored_size=36",
-        "evaluate.min_leaf_hit_at_10=0.01", "evaluate.min_product_recall_at_10=0.01",
-        "human_eval.tau=0.02", "human_eval.floor=0.001",
+        "train.learning_rate=0.05", "train.epochs=14", "transform.stored_size=36",
+        "evaluate.min_leaf_hit_at_10=0.1", "evaluate.min_product_recall_at_10=0.05",
+        "human_eval.tau=0.05", "human_eval.floor=0.005",
     ]  # fmt: skip
     tmp_path.chmod(0o755)
 
