@@ -42,7 +42,8 @@ class TaskPolicy:
 TASKS: dict[str, TaskPolicy] = {
     "catalog": TaskPolicy("Check the catalog", "3h", retries=2),
     "transform": TaskPolicy("Write training examples", "12h", retries=2, cached=True),
-    # A restarted training goes on from its checkpoints.
+    # On Vertex, where artifacts are mounts, a restarted training goes on from its checkpoints; on
+    # Kubeflow it starts over (its remote backends keep theirs in the staging directory).
     "train": TaskPolicy("Train the encoder", "48h", retries=2, cached=True),
     "embed": TaskPolicy("Embed items and photos", "12h", retries=2, cached=True),
     "index": TaskPolicy("Build the index and its bundle", "6h", retries=2, cached=True),
