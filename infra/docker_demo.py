@@ -178,9 +178,8 @@ def check_results(results: Path, *, since: float) -> list[str]:
 def _artifact_uris(said: dict[str, Any]) -> Iterator[str]:
     for entry in said.get("artifacts", {}).values():
         for artifact in entry.get("artifacts", []):
-            # Metrics are numbers beside the artifact; there is no file.
-            kind = artifact.get("type", {}).get("schemaTitle", "")
-            if "Metrics" not in kind and (uri := artifact.get("uri")):
+            # Metrics are numbers beside the artifact; they have no file.
+            if not artifact.get("metadata") and (uri := artifact.get("uri")):
                 yield str(uri)
 
 
