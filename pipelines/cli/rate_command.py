@@ -19,7 +19,11 @@ _KEY_FILE = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True,
+    epilog="Example: lookalike rate --registry .lookalike/demo/registry --channel demo "
+    "--key-file rating.key",
+)
 @click.option("--registry", help="Registry: a folder, file:// or gs://bucket/prefix.")
 @click.option("--channel", help="Channel whose campaign is rated.")
 @click.option("--campaign", default="", help="One campaign; else whichever runs in the channel.")
@@ -64,17 +68,11 @@ def rate(
     break_minutes: float,
     key_file: Path | None,
 ) -> None:
-    r"""Serve the rating application: one pair at a time, by keyboard, on a desk or a phone.
+    """Serve the rating application: one pair at a time, by keyboard, on a desk or a phone.
 
     Every answer is in the registry before it is acknowledged; the server can be killed and
-    started again at any moment, and several may run on one registry.
-
-    \b
-    Example:
-      lookalike rate key --out rating.key
-      lookalike rate link --channel demo --rater ann --expires 72h --key-file rating.key
-      lookalike rate link --channel demo --owner me --expires 7d --key-file rating.key
-      lookalike rate --registry .lookalike/demo/registry --channel demo --key-file rating.key
+    started again at any moment, and several may run on one registry. `lookalike rate key` makes
+    the key, `lookalike rate link` a rater's personal link.
     """
     if context.invoked_subcommand is not None:
         return
