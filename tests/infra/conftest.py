@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def program(*names: str) -> str:
     package registry, so it stays a matter of whether the machine has it.
     """
     for name in names:
-        if found := shutil.which(name):
+        if found := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
             return found
     reason = f"none of these programs is installed: {', '.join(names)} (make infra-tools)"
     required = os.environ.get("LOOKALIKE_INFRA_TOOLS") == "required"
