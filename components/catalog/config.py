@@ -23,6 +23,9 @@ class CatalogConfig:
         em_tolerance: Largest change of any probability at which the rounds end.
         prior_votes: Votes' worth of belief that a worker is like the average one; it keeps a
             worker with three votes from being called perfect or hopeless.
+        min_worker_reliability: Smallest probability in [0, 1] of being right at which a worker's
+            votes count; who lies below is set aside as a spammer.
+        min_judged_votes: Votes that a worker must have cast before being called a spammer.
         reading_threads: Images read at the same time.
         max_image_bytes: Largest encoded image, in bytes.
         max_image_pixels: Largest width x height, in pixels.
@@ -35,6 +38,8 @@ class CatalogConfig:
     em_iterations: int = 50
     em_tolerance: float = 1e-4
     prior_votes: float = 4.0
+    min_worker_reliability: float = 0.2
+    min_judged_votes: int = 20
     reading_threads: int = 8
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 50_000_000
@@ -42,7 +47,12 @@ class CatalogConfig:
 
     def __post_init__(self) -> None:
         """Refuses settings that could not be meant."""
-        for name in ("max_reject_share", "ancestor_confidence", "suspect_confidence"):
+        for name in (
+            "max_reject_share",
+            "ancestor_confidence",
+            "suspect_confidence",
+            "min_worker_reliability",
+        ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InputError(f"catalog.{name}: expected a share from 0 to 1, received {value}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from components.catalog.collusion import colluders, spammers
 from components.catalog.config import CatalogConfig
 from components.catalog.dawid_skene import Estimate, estimate
-from components.catalog.votes import Floats, Votes, leaf_counts, node_paths
+from components.catalog.votes import Codes, Floats, Votes, leaf_counts, node_paths
 from components.contracts.taxonomy import Taxonomy
 
 
@@ -43,17 +44,20 @@ class Worker:
         reliability: Estimated probability that a vote is right.
         agreement: Share of the votes on curated items that agree with the curator (the curated
             node or one above or below it); None without any.
+        set_aside: Why the votes have no part in the labels: `spammer`, `colluder with ...`, or
+            empty where they have.
     """
 
     worker_id: str
     votes: int
     reliability: float
     agreement: float | None
+    set_aside: str = ""
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Everything the votes say: labels by item, and the workers by reliability, worst first."""
+    """Everything the votes say: labels by item; the workers, set aside ones and worst first."""
 
     labels: Mapping[str, CrowdLabel]
     workers: tuple[Worker, ...]
@@ -74,22 +78,68 @@ def label_items(
     if not len(votes):
         return Crowd({}, ())
     paths = node_paths(taxonomy, votes.node_ids)
-    result = estimate(
+    leaves = leaf_counts(taxonomy, votes.node_ids)
+    first = _estimate(votes, paths, leaves, config)
+    reasons = dict.fromkeys(
+        spammers(
+            votes,
+            first.reliability,
+            least=config.min_worker_reliability,
+            least_votes=config.min_judged_votes,
+        ).tolist(),
+        "spammer",
+    )
+    for group in colluders(votes, paths):
+        for worker in group:
+            others = [votes.worker_ids[other] for other in group if other != worker]
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            reasons[worker] = f"colluder with {', '.join(others[:5])}{more}"
+    workers = tuple(
+        replace(worker, set_aside=reasons.get(index, ""))
+        for index, worker in enumerate(_workers(votes, first, taxonomy, curated))
+    )
+    kept = _without(votes, set(reasons))
+    labels = {}
+    if len(kept):
+        result = _estimate(kept, paths, leaves, config) if reasons else first
+        labels = _labels(kept, result, paths, taxonomy.root, config.ancestor_confidence)
+    # Those set aside first: somebody has to speak to them.
+    workers = tuple(
+        sorted(workers, key=lambda one: (not one.set_aside, one.reliability, one.worker_id))
+    )
+    return Crowd(labels, workers)
+
+
+def _estimate(votes: Votes, paths: Codes, leaves: Floats, config: CatalogConfig) -> Estimate:
+    return estimate(
         votes,
         paths=paths,
-        leaves=leaf_counts(taxonomy, votes.node_ids),
+        leaves=leaves,
         iterations=config.em_iterations,
         tolerance=config.em_tolerance,
         prior_votes=config.prior_votes,
     )
-    labels = _labels(votes, result, paths, taxonomy.root, config.ancestor_confidence)
-    return Crowd(labels, _workers(votes, result, taxonomy, curated))
+
+
+def _without(votes: Votes, workers: set[int]) -> Votes:
+    """Returns the votes of all others; items that are left without votes drop out."""
+    if not workers:
+        return votes
+    keep = ~np.isin(votes.workers, sorted(workers))
+    items, codes = np.unique(votes.items[keep], return_inverse=True)
+    return replace(
+        votes,
+        items=codes.astype(np.int64),
+        workers=votes.workers[keep],
+        nodes=votes.nodes[keep],
+        item_ids=tuple(votes.item_ids[item] for item in items.tolist()),
+    )
 
 
 def _labels(
     votes: Votes,
     result: Estimate,
-    paths: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    paths: Codes,
     root: str,
     threshold: float,
 ) -> dict[str, CrowdLabel]:
@@ -159,4 +209,4 @@ def _workers(
         )
         for index, worker in enumerate(votes.worker_ids)
     ]
-    return tuple(sorted(workers, key=lambda worker: (worker.reliability, worker.worker_id)))
+    return tuple(workers)

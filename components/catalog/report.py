@@ -235,15 +235,20 @@ def _workers(workers: Sequence[Worker]) -> str:
             worker.votes,
             worker.reliability,
             "" if worker.agreement is None else worker.agreement,
+            _short(worker.set_aside),
         )
         for worker in workers[:_WORKERS_SHOWN]
     ]
     more = len(workers) - _WORKERS_SHOWN
     tail = f"<p>And {more:,} more reliable ones in summary.json.</p>" if more > 0 else ""
     return (
-        "<p>The least reliable first. Reliability is the estimated probability that a vote is "
-        "right; it comes from the votes alone.</p>"
-        + page.table(("worker", "votes", "reliability", "agrees with the curator"), rows)
+        "<p>Those set aside first, then the least reliable. Reliability is the estimated "
+        "probability that a vote is right; it comes from the votes alone. A spammer's votes "
+        "cannot be told from guessing; colluders share mistakes that nobody else makes. Neither's "
+        "votes had a part in the labels.</p>"
+        + page.table(
+            ("worker", "votes", "reliability", "agrees with the curator", "set aside"), rows
+        )
         + tail
     )
 
