@@ -88,7 +88,7 @@ def colluders(votes: Votes, paths: Codes) -> list[tuple[int, ...]]:
     candidates = np.flatnonzero((mistakes >= _LEAST_SHARED_MISTAKES) & (mistakes > fewer / 2))
     # Copiers raise the rates that they are compared with: measure them again without them.
     while True:
-        expected = ways @ _rates(ways[~flagged], mistakes[~flagged])
+        expected = ways @ _rates(ways[~flagged], mistakes[~flagged].astype(np.float64))
         found = [
             place
             for place in candidates.tolist()
@@ -105,12 +105,15 @@ def colluders(votes: Votes, paths: Codes) -> list[tuple[int, ...]]:
 
 def _rates(ways: Floats, counts: Floats) -> Floats:
     """Returns the two rates, from 0 up, that explain the counts best: least squares."""
-    rates: Floats = np.linalg.lstsq(ways, counts, rcond=None)[0]
+    rates: Floats = np.asarray(np.linalg.lstsq(ways, counts, rcond=None)[0], np.float64)
     if (rates < 0).any():
         # With one rate at its bound the other is fitted alone.
-        alone = (ways * counts[:, None]).sum(axis=0) / np.maximum((ways**2).sum(axis=0), 1e-12)
-        rates = np.where(rates < 0, 0.0, alone)
-    return np.maximum(rates, 1e-4)
+        alone: Floats = (ways * counts[:, None]).sum(axis=0) / np.maximum(
+            (ways**2).sum(axis=0), 1e-12
+        )
+        rates = np.where(rates < 0, 0.0, alone).astype(np.float64)
+    smallest: Floats = np.maximum(rates, 1e-4).astype(np.float64)
+    return smallest
 
 
 def _pairs(votes: Votes) -> tuple[Codes, Codes]:

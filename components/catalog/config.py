@@ -26,6 +26,10 @@ class CatalogConfig:
         min_worker_reliability: Smallest probability in [0, 1] of being right at which a worker's
             votes count; who lies below is set aside as a spammer.
         min_judged_votes: Votes that a worker must have cast before being called a spammer.
+        proposal_workers: Different reliable workers that a proposed node needs to be a candidate.
+        proposal_items: Different items that a proposed node needs to be a candidate.
+        proposal_agreement: Smallest share in [0, 1] of the proposals for its items, below the same
+            parent, that must ask for the proposed node.
         reading_threads: Images read at the same time.
         max_image_bytes: Largest encoded image, in bytes.
         max_image_pixels: Largest width x height, in pixels.
@@ -40,6 +44,9 @@ class CatalogConfig:
     prior_votes: float = 4.0
     min_worker_reliability: float = 0.2
     min_judged_votes: int = 20
+    proposal_workers: int = 3
+    proposal_items: int = 5
+    proposal_agreement: float = 0.6
     reading_threads: int = 8
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 50_000_000
@@ -52,6 +59,7 @@ class CatalogConfig:
             "ancestor_confidence",
             "suspect_confidence",
             "min_worker_reliability",
+            "proposal_agreement",
         ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -61,7 +69,13 @@ class CatalogConfig:
                 "catalog.ancestor_confidence: expected more than 0.5 (below it two nodes could "
                 f"both be the label), received {self.ancestor_confidence}"
             )
-        for name in ("em_iterations", "reading_threads", "min_image_side"):
+        for name in (
+            "em_iterations",
+            "proposal_workers",
+            "proposal_items",
+            "reading_threads",
+            "min_image_side",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(
                     f"catalog.{name}: expected 1 or more, received {getattr(self, name)}"

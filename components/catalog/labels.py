@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,16 @@ import numpy as np
 from components.catalog.collusion import colluders, spammers
 from components.catalog.config import CatalogConfig
 from components.catalog.dawid_skene import Estimate, estimate
-from components.catalog.votes import Codes, Floats, Votes, leaf_counts, node_paths
+from components.catalog.tables import Table
+from components.catalog.votes import (
+    ITEM_COLUMNS,
+    Codes,
+    Floats,
+    Votes,
+    encode,
+    leaf_counts,
+    node_paths,
+)
 from components.contracts.taxonomy import Taxonomy
 
 
@@ -79,6 +88,49 @@ def label_items(
         return Crowd({}, ())
     paths = node_paths(taxonomy, votes.node_ids)
     leaves = leaf_counts(taxonomy, votes.node_ids)
+    first, reasons = _judge_workers(votes, paths, leaves, config)
+    workers = tuple(
+        replace(worker, set_aside=reasons.get(index, ""))
+        for index, worker in enumerate(_workers(votes, first, taxonomy, curated))
+    )
+    kept = _without(votes, set(reasons))
+    labels = {}
+    if len(kept):
+        result = _estimate(kept, paths, leaves, config) if reasons else first
+        labels = _labels(kept, result, paths, taxonomy.root, config.ancestor_confidence)
+    # Those set aside first: somebody has to speak to them.
+    workers = tuple(
+        sorted(workers, key=lambda one: (not one.set_aside, one.reliability, one.worker_id))
+    )
+    return Crowd(labels, workers)
+
+
+def set_aside_in(
+    table: Table, *, taxonomy: Taxonomy, known: Collection[str], config: CatalogConfig
+) -> dict[str, str]:
+    """Returns the workers whose votes are set aside, each with the reason.
+
+    Args:
+        table: The votes as they come.
+        taxonomy: The tree.
+        known: Every item id of the catalog.
+        config: The step's settings.
+    """
+    column = next((name for name in ITEM_COLUMNS if name in table.columns), "item_id")
+    votes, _ = encode(
+        table, taxonomy=taxonomy, item_column=column, known=dict.fromkeys(known, True)
+    )
+    if not len(votes):
+        return {}
+    paths = node_paths(taxonomy, votes.node_ids)
+    reasons = _judge_workers(votes, paths, leaf_counts(taxonomy, votes.node_ids), config)[1]
+    return {votes.worker_ids[worker]: reason for worker, reason in reasons.items()}
+
+
+def _judge_workers(
+    votes: Votes, paths: Codes, leaves: Floats, config: CatalogConfig
+) -> tuple[Estimate, dict[int, str]]:
+    """Returns what all votes together say, and whose are set aside (index) for which reason."""
     first = _estimate(votes, paths, leaves, config)
     reasons = dict.fromkeys(
         spammers(
@@ -94,20 +146,7 @@ def label_items(
             others = [votes.worker_ids[other] for other in group if other != worker]
             more = f" and {len(others) - 5} more" if len(others) > 5 else ""
             reasons[worker] = f"colluder with {', '.join(others[:5])}{more}"
-    workers = tuple(
-        replace(worker, set_aside=reasons.get(index, ""))
-        for index, worker in enumerate(_workers(votes, first, taxonomy, curated))
-    )
-    kept = _without(votes, set(reasons))
-    labels = {}
-    if len(kept):
-        result = _estimate(kept, paths, leaves, config) if reasons else first
-        labels = _labels(kept, result, paths, taxonomy.root, config.ancestor_confidence)
-    # Those set aside first: somebody has to speak to them.
-    workers = tuple(
-        sorted(workers, key=lambda one: (not one.set_aside, one.reliability, one.worker_id))
-    )
-    return Crowd(labels, workers)
+    return first, reasons
 
 
 def _estimate(votes: Votes, paths: Codes, leaves: Floats, config: CatalogConfig) -> Estimate:

@@ -173,13 +173,13 @@ def _taxon(taxon_id: str, taxonomy: Taxonomy) -> str:
     if not taxon_id or taxon_id in taxonomy:
         return taxon_id
     try:
-        retired = taxonomy[taxon_id]
+        taxonomy[taxon_id]
     except KeyError:
         raise BadRowError(
             "unknown_taxon", f"expected a node of the taxonomy, received {taxon_id!r}"
         ) from None
-    if retired.redirect in taxonomy:
-        return retired.redirect
+    if successor := taxonomy.successor(taxon_id):
+        return successor
     raise BadRowError(
         "unknown_taxon", f"expected a node in use, received {taxon_id!r}, which is retired"
     )

@@ -58,7 +58,13 @@ def encode(
         The usable votes and the votes that were set aside.
     """
     node_ids = tuple(taxon.taxon_id for taxon in taxonomy.taxa if taxon.taxon_id in taxonomy)
-    nodes = {node: code for code, node in enumerate(node_ids)}
+    codes_of = {node: code for code, node in enumerate(node_ids)}
+    # A vote for a merged node is one for the node that took its place.
+    nodes = {
+        taxon.taxon_id: codes_of[successor]
+        for taxon in taxonomy.taxa
+        if (successor := taxonomy.successor(taxon.taxon_id))
+    }
     items: dict[str, int] = {}
     workers: dict[str, int] = {}
     codes: list[tuple[int, int, int]] = []

@@ -154,6 +154,15 @@ class Taxonomy:
         """Returns the stable number of a node."""
         return self._by_id[taxon_id].class_id
 
+    def successor(self, taxon_id: str) -> str:
+        """Returns the active node that stands for this one today; empty when none does.
+
+        That is the node itself while it is active; for a merged one, where its redirects lead.
+        """
+        while taxon_id in self._by_id and taxon_id not in self:
+            taxon_id = self._by_id[taxon_id].redirect
+        return taxon_id if taxon_id in self else ""
+
     def common_ancestor(self, first: str, second: str) -> str:
         """Returns the deepest node above (or at) both."""
         ancestor = self.root

@@ -50,14 +50,43 @@ def problems_of(taxa: Sequence[Taxon], row_numbers: Sequence[int]) -> list[str]:
         for taxon in active
         if taxon.parent_id and taxon.parent_id not in active_ids
     )
-    problems.extend(_cycles(active))
+    problems.extend(_cycles((taxon.taxon_id, taxon.parent_id) for taxon in active))
+    problems.extend(_redirects(taxa, rows))
     problems.extend(_sibling_names(active, rows))
     return problems
 
 
-def _cycles(taxa: Iterable[Taxon]) -> list[str]:
-    """Returns one problem for each cycle of parents."""
-    parent = {taxon.taxon_id: taxon.parent_id for taxon in taxa}
+def _redirects(taxa: Sequence[Taxon], rows: dict[str, int]) -> list[str]:
+    """Returns what is wrong with the redirects of merged nodes."""
+    problems = []
+    for taxon in taxa:
+        if not taxon.redirect:
+            continue
+        where = f"row {rows.get(taxon.taxon_id, 0)}: "
+        if taxon.status == "active":
+            problems.append(
+                f"{where}{taxon.taxon_id!r} is active and redirects to {taxon.redirect!r}; only a "
+                "retired node (status retired) gives its place to another"
+            )
+        elif taxon.redirect not in rows:
+            problems.append(
+                f"{where}{taxon.taxon_id!r} redirects to {taxon.redirect!r}, which is not in the "
+                "table"
+            )
+    pairs = ((t.taxon_id, t.redirect) for t in taxa if t.status == "retired" and t.redirect)
+    advice = "a redirect must end at a node in use"
+    problems.extend(_cycles(pairs, kind="redirects in a cycle", advice=advice))
+    return problems
+
+
+def _cycles(
+    links: Iterable[tuple[str, str]],
+    *,
+    kind: str = "cycle",
+    advice: str = "a parent must lie nearer the root",
+) -> list[str]:
+    """Returns one problem for each cycle of links from a node to the next."""
+    parent = dict(links)
     finished: set[str] = set()
     found: list[str] = []
     for start in parent:
@@ -69,7 +98,7 @@ def _cycles(taxa: Iterable[Taxon]) -> list[str]:
         if node in trail:
             names = list(trail)
             loop = names[names.index(node) :]
-            found.append(f"cycle: {' -> '.join([*loop, node])}; a parent must lie nearer the root")
+            found.append(f"{kind}: {' -> '.join([*loop, node])}; {advice}")
         finished.update(trail)
     return found
 

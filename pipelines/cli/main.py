@@ -28,6 +28,7 @@ _COMMANDS = {
     "index": "pipelines.cli.index_commands:index",
     "export-vertex": "pipelines.cli.export_vertex_command:export_vertex",
     "benchmark": "pipelines.cli.benchmark_command:benchmark",
+    "taxonomy": "pipelines.cli.taxonomy_commands:taxonomy",
     "dataset": "pipelines.cli.dataset_commands:dataset",
 }
 
