@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ TRIES = 3
 CONFIDENCE = 1.0 - 0.05 / TRIES
 # A difference in time that may be chance; and the share of memory that is worth giving it away.
 _LEVEL_TIME, _WORTH_MEMORY = 0.05, 0.8
+# Settings of one index that are timed again, in turn, before one is chosen.
+_RACING = 4
 # A setting so much slower than the best one so far is not followed further, nor are more
 # partitions when they found so little more.
 _TOO_SLOW, _NOTHING_MORE = 1.3, 5e-4
@@ -191,10 +193,23 @@ class _Tuner:
         return better
 
     def _offer(self, built: _Built) -> bool:
-        if self._best is None or self._better(built.point, self._best.point):
-            self._best = built
-            return True
-        return False
+        if self._best is not None:
+            if self._reaches(built.point) and self._reaches(self._best.point):
+                built, self._best = self._raced([built, self._best])
+            if not self._better(built.point, self._best.point):
+                return False
+        self._best = built
+        return True
+
+    def _raced(self, built: Sequence[_Built]) -> list[_Built]:
+        """Returns the same with times that were taken in turn; `points` gets them too."""
+        times = self._questions.race([one.searcher for one in built])
+        raced = []
+        for one, cpu_ms in zip(built, times, strict=True):
+            point = replace(one.point, cpu_ms=cpu_ms)
+            self.points[self.points.index(one.point)] = point
+            raced.append(_Built(one.searcher, point))
+        return raced
 
     def _better(self, one: Point, other: Point) -> bool:
         if not self._reaches(one) or not self._reaches(other):
@@ -221,24 +236,21 @@ class _Tuner:
         parameters = searcher.parameters
         leaves = space.leaf_counts(parameters)
         widths = space.reorder_widths(len(self._vectors), self._config.recall_at)
-        best: _Built | None = None
-        measured: dict[tuple[int, int], Point] = {}
+        measured: dict[tuple[int, int], _Built] = {}
 
         def reaches(leaf: int, width: int) -> bool:
-            nonlocal best
             if (leaf, width) not in measured:
-                one = self._measure(searcher, leaves[leaf], widths[width], built_in)
-                measured[leaf, width] = one.point
-                if best is None or self._better(one.point, best.point):
-                    best = one
-            return measured[leaf, width].recall_lower >= self._config.recall_target
+                measured[leaf, width] = self._measure(
+                    searcher, leaves[leaf], widths[width], built_in
+                )
+            return measured[leaf, width].point.recall_lower >= self._config.recall_target
 
         def hopeless(leaf: int, width: int) -> bool:
             """Whether scanning more partitions than this will not make up for the width."""
-            assert best is not None
-            here, fewer = measured[leaf, width], measured.get((leaf - 1, width))
-            return here.cpu_ms > _TOO_SLOW * best.point.cpu_ms or (
-                fewer is not None and here.recall < fewer.recall + _NOTHING_MORE
+            here, fewer = measured[leaf, width].point, measured.get((leaf - 1, width))
+            best = self._best_of(measured.values()).point
+            return here.cpu_ms > _TOO_SLOW * best.cpu_ms or (
+                fewer is not None and here.recall < fewer.point.recall + _NOTHING_MORE
             )
 
         width = len(widths) - 1
@@ -247,13 +259,24 @@ class _Tuner:
         nothing_yet = self._best is None or not self._reaches(self._best.point)
         last = space.exhaustive(parameters, len(self._vectors))
         if leaf == len(leaves) and nothing_yet and last and last.reorder > widths[-1]:
-            one = self._measure(searcher, last.leaves_to_search, last.reorder, built_in)
-            if best is None or self._better(one.point, best.point):
-                best = one
+            whole = self._measure(searcher, last.leaves_to_search, last.reorder, built_in)
+            measured[leaf, width] = whole
         while width > 0 and leaf < len(leaves):
             width -= 1
             while leaf < len(leaves) and not reaches(leaf, width):
                 leaf = len(leaves) if hopeless(leaf, width) else leaf + 1
+        good = [one for one in measured.values() if self._reaches(one.point)]
+        if len(good) < 2:
+            return self._best_of(measured.values())
+        # One timing each may err by more than the settings differ by.
+        racing = sorted(good, key=lambda one: one.point.cpu_ms)[:_RACING]
+        return min(self._raced(racing), key=lambda one: one.point.cpu_ms)
+
+    def _best_of(self, built: Iterable[_Built]) -> _Built:
+        best: _Built | None = None
+        for one in built:
+            if best is None or self._better(one.point, best.point):
+                best = one
         assert best is not None
         return best
 

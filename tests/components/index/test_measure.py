@@ -84,3 +84,16 @@ def test_memory_is_what_scann_writes(parameters, tmp_path):
     )
     counted = search.memory_bytes(parameters, 4000, 32)
     assert counted == pytest.approx(written, rel=0.1)
+
+
+def test_a_race_tells_the_slow_from_the_fast():
+    vectors = unit(3000, dim=64)
+
+    class Slow(Blind):
+        def search(self, vectors, k):
+            super().search(np.repeat(vectors, 30, axis=0), k)
+            return super().search(vectors, k)
+
+    asked = questions(vectors, unit(20, dim=64, seed=1))
+    fast, slow = asked.race([ExactSearcher(vectors), Slow(vectors)])
+    assert 0 < fast < slow
