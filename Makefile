@@ -87,6 +87,10 @@ bench-index: $(VENV)/.dev  ## Measure the index beside its peers and its targets
 bench-pipeline: $(VENV)/.dev  ## Time the compiler, the local runner and an unchanged run (make demo first)
 	$(BIN)/python tests/benchmarks/bench_pipeline.py $(if $(wildcard $(DEMO)/summary.json),--workspace $(DEMO))
 
+.PHONY: bench-catalog
+bench-catalog: $(VENV)/.dev  ## Time 1,000,000 catalog rows with 3,000,000 votes (ITEMS=100000: seconds)
+	$(BIN)/python tests/benchmarks/bench_catalog.py --items $(or $(ITEMS),1000000)
+
 .PHONY: stress-registry
 stress-registry: $(VENV)/.dev  ## 64 processes on one channel, then 200 kills, on both stores
 	for store in local gcs; do \
