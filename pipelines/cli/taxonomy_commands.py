@@ -85,6 +85,7 @@ def diff(old: Path, new: Path, page_file: Path | None, as_json: bool) -> None:
 @click.option("--catalog", type=_TABLE, required=True, help="Catalog that the items are from.")
 @click.option("--votes", type=_TABLE, help="Votes: who guesses or copies there does not count.")
 @click.option("--output", type=_TABLE, help="Write rows here that can be appended to the taxonomy.")
+@click.option("--html", "page_file", type=_TABLE, help="Write a page with the items' pictures.")
 @click.option("--min-workers", type=click.IntRange(min=1), help="Different workers needed [3].")
 @click.option("--min-items", type=click.IntRange(min=1), help="Different items needed [5].")
 @click.option("--min-agreement", type=click.FloatRange(0, 1), help="Share that must agree [0.6].")
@@ -94,6 +95,7 @@ def propose(
     catalog: Path,
     votes: Path | None,
     output: Path | None,
+    page_file: Path | None,
     min_workers: int | None,
     min_items: int | None,
     min_agreement: float | None,
@@ -118,7 +120,8 @@ def propose(
     settings = {name: value for name, value in given.items() if value is not None}
     config = CatalogConfig(**settings)  # type: ignore[arg-type]
     tree = Taxonomy.read(tree_file)
-    known = set(read_table(catalog, required=("item_id",), what="catalog").column("item_id"))
+    items = read_table(catalog, required=("item_id", "image"), what="catalog")
+    known = set(items.column("item_id"))
     unreliable: dict[str, str] = {}
     if votes is not None:
         table = read_table(votes, required=("worker_id", "taxon_id"), what="votes")
@@ -140,6 +143,19 @@ def propose(
     for reason, count in Counter(reject.reason for reject in rejects).most_common():
         first = next(reject for reject in rejects if reject.reason == reason)
         click.echo(f"  {reason} {count:,}, the first: row {first.row}, {first.detail}")
+    if page_file is not None:
+        from components.catalog.proposals_page import render  # noqa: PLC0415 - needs Pillow
+
+        images = dict(zip(items.column("item_id"), items.column("image"), strict=True))
+        text = render(
+            found,
+            taxonomy=tree,
+            images=images,
+            folder=catalog.parent,
+            limits=config.image_limits,
+        )
+        write_atomically(page_file, text)
+        click.echo(f"page: {page_file}")
     if output is not None:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")

@@ -74,4 +74,7 @@ def test_proposals_become_rows_that_a_curator_can_append(tables):
     (tables / "votes.csv").write_text("item_id,worker_id,taxon_id\n" + "".join(votes))
     result = run(*arguments, "--votes", tables / "votes.csv")
     assert "(3 workers, 2 items, 75% agree" in result.output
+    result = run(*arguments, "--html", tables / "page.html")
+    assert "Seating &gt; Bar stools" in (tables / "page.html").read_text()
+    result = run(*arguments, "--votes", tables / "votes.csv")
     assert "unreliable_worker 2, the first: row 10, worker 'liar'" in result.output

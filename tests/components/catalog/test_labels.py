@@ -128,3 +128,13 @@ def test_leaves_at_different_depths():
     assert labels["i0"].taxon_id == "rugs"
     assert labels["x"].taxon_id == "chairs"
     assert labels["y"].taxon_id == "sofa"
+
+
+def test_a_vote_for_a_merged_node_counts_for_the_one_that_took_its_place():
+    tree = Taxonomy.parse(
+        b"taxon_id,parent_id,name,status,redirect\nroot,,All,,\nsofa,root,Sofas,,\n"
+        b"lamp,root,Lamps,,\ndivan,root,Divans,retired,sofa\ncouch,root,Couches,retired,divan\n"
+    )
+    label = crowd([("i", "a", "couch"), ("i", "b", "sofa"), ("i", "c", "divan")], tree=tree)
+    assert label.labels["i"].taxon_id == "sofa"
+    assert label.labels["i"].votes == 3
