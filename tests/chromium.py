@@ -1,6 +1,7 @@
 """A real browser for tests: headless Chromium, driven over a pipe with its DevTools protocol.
 
 https://chromedevtools.github.io/devtools-protocol/; no driver program and no port is needed.
+A `Browser` is its first tab; `Browser.person` opens another, with cookies of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +28,14 @@ _FLAGS = (
 _KEYS = {"Enter": ("\r", 13), "Tab": ("", 9), "Escape": ("", 27), " ": (" ", 32)}
 
 
-class Browser:
-    """One browser with one tab."""
+class _Pipe:
+    """A running Chromium, and what it says: answers to commands, and each tab's events."""
 
-    def __init__(self, profile: Path, *, seconds: float = 30.0) -> None:
-        """Starts it.
-
-        Args:
-            profile: An empty folder.
-            seconds: Longest wait for anything.
-        """
-        self._seconds = seconds
+    def __init__(self, profile: Path, seconds: float) -> None:
+        self.seconds = seconds
+        self.events: dict[str, list[dict[str, Any]]] = {}
         self._number = 0
         self._buffer = b""
-        self.events: list[dict[str, Any]] = []
         from_us, self._send = os.pipe()
         self._receive, to_us = os.pipe()
         # Chromium reads commands from descriptor 3 and writes answers to 4.
@@ -54,42 +50,29 @@ class Browser:
         )  # fmt: skip
         os.close(from_us)
         os.close(to_us)
-        (target,) = [entry for entry in self._wait_for_targets() if entry["type"] == "page"]
-        self._session = self.command(
-            "Target.attachToTarget", targetId=target["targetId"], flatten=True
-        )["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.command(f"{domain}.enable")
 
-    def _wait_for_targets(self) -> list[dict[str, Any]]:
-        end = time.monotonic() + self._seconds
-        while time.monotonic() < end:
-            found = self._command("Target.getTargets", {}, session="")["targetInfos"]
-            if any(entry["type"] == "page" for entry in found):
-                return found
-            time.sleep(0.1)
-        raise TimeoutError("Chromium opened no page")
-
-    def command(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Does one thing; returns its answer."""
-        return self._command(method, parameters, session=getattr(self, "_session", ""))
-
-    def _command(self, method: str, parameters: dict[str, Any], *, session: str) -> dict[str, Any]:
+    def send(self, method: str, parameters: dict[str, Any], session: str) -> int:
+        """Sends a command and returns its number."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
         os.write(self._send, json.dumps(message).encode() + b"\0")
+        return self._number
+
+    def command(self, method: str, parameters: dict[str, Any], session: str) -> dict[str, Any]:
+        """Sends a command and returns its answer."""
+        number = self.send(method, parameters, session)
+        end = time.monotonic() + self.seconds
         while True:
-            answer = self._next(self._seconds)
-            if answer.get("id") == self._number:
+            answer = self.next(end)
+            if answer.get("id") == number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return dict(answer["result"])
-            self.events.append(answer)
 
-    def _next(self, seconds: float) -> dict[str, Any]:
-        end = time.monotonic() + seconds
+    def next(self, end: float) -> dict[str, Any]:
+        """Returns the next message, having noted it if it is a tab's event."""
         while b"\0" not in self._buffer:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self._receive], [], [], left)[0]:
@@ -98,8 +81,53 @@ class Browser:
             if not data:
                 raise RuntimeError("Chromium has ended")
             self._buffer += data
-        message, _, self._buffer = self._buffer.partition(b"\0")
-        return dict(json.loads(message))
+        text, _, self._buffer = self._buffer.partition(b"\0")
+        message = dict(json.loads(text))
+        if "method" in message:
+            self.events.setdefault(message.get("sessionId", ""), []).append(message)
+        return message
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for descriptor in (self._send, self._receive):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+class Tab:
+    """One page of one person."""
+
+    def __init__(self, pipe: _Pipe, target: str) -> None:
+        """Takes hold of a page.
+
+        Args:
+            pipe: The browser.
+            target: The page, as the browser calls it.
+        """
+        self._pipe = pipe
+        self._seconds = pipe.seconds
+        self._session = ""
+        self._session = self.command("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
+        self._page_from = 0
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.command(f"{domain}.enable")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What has happened in this tab."""
+        return self._pipe.events.setdefault(self._session, [])
+
+    def command(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Does one thing; returns its answer."""
+        return self._pipe.command(method, parameters, self._session)
 
     def size(self, width: int, height: int = 900, *, dark: bool = False) -> None:
         """Sets the window's size and the colours that the visitor prefers."""
@@ -118,13 +146,15 @@ class Browser:
             self.command("Page.navigate", url=url)
 
     @contextlib.contextmanager
-    def loading(self) -> Any:
-        """Waits until the page that is asked for inside has been loaded."""
-        self.events.clear()
+    def loading(self) -> Iterator[None]:
+        """Waits until the page that is asked for inside has been loaded, pictures included."""
+        self._page_from = len(self.events)
         yield
         end = time.monotonic() + self._seconds
-        while not any(entry.get("method") == "Page.loadEventFired" for entry in self.events):
-            self.events.append(self._next(max(0.0, end - time.monotonic())))
+        while not any(
+            entry["method"] == "Page.loadEventFired" for entry in self.events[self._page_from :]
+        ):
+            self._pipe.next(end)
 
     def run(self, script: str) -> Any:
         """Returns the value of an expression in the page; waits for a promise."""
@@ -151,13 +181,15 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Presses and lets go of a key, such as `Enter`, `Tab` or a letter."""
-        text, code = _KEYS.get(key, (key, ord(key[0].upper())))
         for kind in ("keyDown", "keyUp"):
-            self.command(
-                "Input.dispatchKeyEvent",
-                type=kind, key=key, text=text if kind == "keyDown" else "",
-                windowsVirtualKeyCode=code,
-            )  # fmt: skip
+            self.command("Input.dispatchKeyEvent", **_stroke(kind, key))
+
+    def follow(self, key: str) -> None:
+        """Presses a key and waits for the page that it leads to."""
+        with self.loading():
+            # Not waited for: a page that is being replaced may never answer.
+            self._pipe.send("Input.dispatchKeyEvent", _stroke("keyDown", key), self._session)
+        self.command("Input.dispatchKeyEvent", **_stroke("keyUp", key))
 
     def choose_file(self, selector: str, path: Path) -> None:
         """Chooses a file in a field of the page."""
@@ -170,23 +202,69 @@ class Browser:
         data = self.command("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         path.write_bytes(base64.b64decode(data))
 
-    def complaints(self) -> list[str]:
-        """Returns what the browser has complained of since the last page was asked for."""
+    def text(self) -> str:
+        """Returns what can be read on the page."""
+        return str(self.run("document.body.innerText"))
+
+    def complaints(self, *, ever: bool = False) -> list[str]:
+        """Returns what the browser has complained of since the last page was asked for.
+
+        Args:
+            ever: Of all pages of this tab instead, with errors of scripts.
+        """
         self.run("0")
-        return [
-            str(entry["params"]["entry"]["text"])
-            for entry in self.events
-            if entry.get("method") == "Log.entryAdded"
-        ]
+        found = []
+        for entry in self.events[0 if ever else self._page_from :]:
+            if entry["method"] == "Log.entryAdded":
+                found.append(str(entry["params"]["entry"]["text"]))
+            elif ever and entry["method"] == "Runtime.exceptionThrown":
+                found.append(str(entry["params"]["exceptionDetails"]))
+        return found
+
+
+class Browser(Tab):
+    """A browser, and its first tab."""
+
+    def __init__(self, profile: Path, *, seconds: float = 60.0) -> None:
+        """Starts it.
+
+        Args:
+            profile: An empty folder.
+            seconds: Longest wait for anything.
+        """
+        pipe = _Pipe(profile, seconds)
+        try:
+            super().__init__(pipe, _first_page(pipe))
+        except BaseException:
+            pipe.close()
+            raise
+
+    def person(self, *, width: int = 1280, height: int = 800, dark: bool = False) -> Tab:
+        """Returns a tab that shares no cookies with the others."""
+        context = self._pipe.command("Target.createBrowserContext", {}, "")["browserContextId"]
+        made = {"url": "about:blank", "browserContextId": context}
+        tab = Tab(self._pipe, self._pipe.command("Target.createTarget", made, "")["targetId"])
+        tab.size(width, height, dark=dark)
+        return tab
 
     def close(self) -> None:
-        """Ends it."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for descriptor in (self._send, self._receive):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        """Ends it, with all its tabs."""
+        self._pipe.close()
+
+
+def _first_page(pipe: _Pipe) -> str:
+    end = time.monotonic() + pipe.seconds
+    while time.monotonic() < end:
+        for entry in pipe.command("Target.getTargets", {}, "")["targetInfos"]:
+            if entry["type"] == "page":
+                return str(entry["targetId"])
+        time.sleep(0.1)
+    raise TimeoutError("Chromium opened no page")
+
+
+def _stroke(kind: str, key: str) -> dict[str, Any]:
+    text, code = _KEYS.get(key, (key, ord(key[0].upper())))
+    return {
+        "type": kind, "key": key, "text": text if kind == "keyDown" else "",
+        "windowsVirtualKeyCode": code,
+    }  # fmt: skip

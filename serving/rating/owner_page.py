@@ -132,7 +132,7 @@ def render(view: Overview, *, csrf: str, message: str = "") -> str:
         'Guidelines</a><a class="button" href="/owner">Refresh</a></nav></div>'
     )
     body = (
-        f'{notice(message, "good")}<main class="sheet-page owner">'
+        f'<main class="sheet-page owner">{notice(message, "good")}'
         f"<h1>{html.escape(view.version)}{html.escape(against)}</h1>"
         f"<p>{_status_line(view)}</p>{simulated}"
         + tiles(
@@ -287,5 +287,8 @@ def _actions(actions: Sequence[Action]) -> str:
         return "<p>Nothing yet.</p>"
     return table(
         ("when", "who", "what", "whom", "why"),
-        [(entry.at[:19], entry.by, entry.action, entry.subject, entry.reason) for entry in actions],
+        [
+            (entry.at[:19].replace("T", " "), entry.by, entry.action, entry.subject, entry.reason)
+            for entry in actions
+        ],
     )

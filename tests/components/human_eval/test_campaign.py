@@ -42,7 +42,7 @@ def test_it_holds_all_that_raters_need(gate):
              for info in gate.store.list(campaign.prefix)}  # fmt: skip
     assert names == {
         "plan.json", "campaign.json", "tasks.jsonl", "images", "assignments.csv", "history.jsonl",
-        "label_studio.json", "answers.jsonl",
+        "label_studio.json", "answers.jsonl", "titles.json",
     }  # fmt: skip
     for pair in campaign.plan.pairs:
         assert campaign.picture(pair.query_image)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from components.human_eval.rating_log import RatingLog, gather
 from serving.rating.links import OWNER
+from tests.chromium import CHROMIUM, Browser, Tab
 
-from .chromium import Tab, chromium
 from .conftest import CHANNEL, KEYS, Made, task_of, token_for, write_campaign
 
-CHROMIUM = shutil.which("chromium")
 # Where to keep the pictures for people to look at; nowhere unless it is set.
 PICTURES = os.environ.get("LOOKALIKE_SCREENSHOTS", "")
+
+# A banned rater is refused, and who moves on within seconds does not use what was fetched ahead.
+EXPECTED = re.compile("403|preloaded using link preload but not used")
 
 pytestmark = [
     pytest.mark.browser,
@@ -81,66 +84,66 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     running.kill()
 
 
-def shot(tab: Tab, name: str, *, whole: bool = False) -> None:
+def shot(tab: Tab, name: str) -> None:
     if PICTURES:
-        tab.screenshot(Path(PICTURES) / f"{name}.png", whole=whole)
+        tab.screenshot(Path(PICTURES) / f"{name}.png")
 
 
 def gold_of(tab: Tab, made: Made) -> int | None:
-    return made.gold(task_of(tab.script("document.querySelector('[name=token]').value")))
+    return made.gold(task_of(tab.run("document.querySelector('[name=token]').value")))
 
 
 def fits(tab: Tab) -> bool:
-    return bool(tab.script("document.documentElement.scrollWidth <= innerWidth"))
+    return bool(tab.run("document.documentElement.scrollWidth <= innerWidth"))
 
 
 def practise(tab: Tab, made: Made) -> None:
     for _ in range(30):
-        tab.press(str(gold_of(tab, made)))
-        tab.press("Enter")
+        tab.follow(str(gold_of(tab, made)))
+        tab.follow("Enter")
 
 
 def test_people_rate_by_keyboard_and_phone_while_the_server_is_killed(server, tmp_path):
     made = server._made
-    with chromium(str(CHROMIUM), tmp_path / "profile") as browser:
+    with closing(Browser(tmp_path / "profile")) as browser:
         ann = browser.person()
-        ann.go(server.link("ann"))
-        assert "key=" not in ann.script("location.href")
-        shot(ann, "welcome", whole=True)
-        assert ann.script("document.cookie") == ""
-        ann.press("Enter")
+        ann.open(server.link("ann"))
+        assert "key=" not in ann.run("location.href")
+        shot(ann, "welcome")
+        assert ann.run("document.cookie") == ""
+        ann.follow("Enter")
         assert "Practice 1 of 30" in ann.text()
-        assert ann.script("[...document.images].every(i => i.naturalWidth > 0)")
+        assert ann.run("[...document.images].every(i => i.naturalWidth > 0)")
         shot(ann, "practice")
         wrong = 3 - (gold_of(ann, made) or 0)
-        ann.press(str(wrong))
+        ann.follow(str(wrong))
         assert "Not quite" in ann.text()
         shot(ann, "feedback")
-        ann.press("Enter")
+        ann.follow("Enter")
         for _ in range(29):
-            ann.press(str(gold_of(ann, made)))
-            ann.press("Enter")
+            ann.follow(str(gold_of(ann, made)))
+            ann.follow("Enter")
         assert "0 rated by you" in ann.text()
 
-        ann.press("2")
-        first = task_of(ann.script("document.querySelector('[name=token]').value"))
-        ann.press(" ")
-        ann.press("u")
-        assert task_of(ann.script("document.querySelector('[name=token]').value")) == first
+        ann.follow("2")
+        first = task_of(ann.run("document.querySelector('[name=token]').value"))
+        ann.follow(" ")
+        ann.follow("u")
+        assert task_of(ann.run("document.querySelector('[name=token]').value")) == first
         shot(ann, "correction")
-        ann.press("3")
-        ann.press("g")
-        assert "Guidelines" in ann.script("document.title")
-        assert ann.script("[...document.images].every(i => i.naturalWidth > 0)")
-        ann.press("g")
+        ann.follow("3")
+        ann.follow("g")
+        assert "Guidelines" in ann.run("document.title")
+        assert ann.run("[...document.images].every(i => i.naturalWidth > 0)")
+        ann.follow("g")
 
         bob = browser.person(width=390, height=780, dark=True)
-        bob.go(server.link("bob"))
+        bob.open(server.link("bob"))
         assert fits(bob)
-        bob.go(f"{server.address}/rate")
+        bob.open(f"{server.address}/rate")
         assert fits(bob)
         # Everything that is needed is on the screen without scrolling.
-        assert bob.script(
+        assert bob.run(
             "[...document.querySelectorAll('.grades button, .pair img')].every(e => "
             "{const r = e.getBoundingClientRect(); return r.top >= 0 && r.bottom <= innerHeight})"
         )
@@ -149,32 +152,30 @@ def test_people_rate_by_keyboard_and_phone_while_the_server_is_killed(server, tm
 
         server.kill()
         server.start()
-        bob.go(f"{server.address}/rate")
+        bob.open(f"{server.address}/rate")
         assert "0 rated by you" in bob.text()
-        bob.press("1")
-        ann.press("0")
+        bob.follow("1")
+        ann.follow("0")
         assert "3 rated by you" in ann.text()
 
         boss = browser.person()
-        boss.go(server.link("boss", role=OWNER))
+        boss.open(server.link("boss", role=OWNER))
         assert "ann" in boss.text()
-        boss.script(
-            "(() => {const form = [...document.querySelectorAll('form')].find(f => "
-            "f.action.endsWith('/owner/act') && f.elements.subject.value === 'bob');"
-            "form.elements.reason.value = 'test'; form.requestSubmit()})()"
-        )
-        deadline = time.monotonic() + 20
-        while "Banned." not in boss.text():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        with boss.loading():
+            boss.run(
+                "(() => {const form = [...document.querySelectorAll('form')].find(f => "
+                "f.getAttribute('action') === '/owner/act' && f.elements.subject.value === 'bob');"
+                "form.elements.reason.value = 'test'; form.requestSubmit()})()"
+            )
+        assert "Banned." in boss.text()
         assert "banned by you: test" in boss.text()
-        shot(boss, "owner", whole=True)
-        boss.resize(390, 780)
+        shot(boss, "owner")
+        boss.size(390, 780)
         assert fits(boss)
-        bob.go(f"{server.address}/rate")
+        bob.open(f"{server.address}/rate")
         assert "not taken any more" in bob.text()
         for tab in (ann, bob, boss):
-            assert [text for text in tab.complaints() if "403" not in text] == []
+            assert [text for text in tab.complaints(ever=True) if not EXPECTED.search(text)] == []
 
     found = gather(
         RatingLog(made.store, made.prefix),
@@ -188,25 +189,19 @@ def test_people_rate_by_keyboard_and_phone_while_the_server_is_killed(server, tm
 
 
 def test_it_works_without_scripts(server, tmp_path):
-    with chromium(str(CHROMIUM), tmp_path / "profile") as browser:
+    with closing(Browser(tmp_path / "profile")) as browser:
         ann = browser.person()
-        ann._call("Emulation.setScriptExecutionDisabled", value=True)
-        ann._call("Page.navigate", url=server.link("ann"))
-        time.sleep(1.0)
-        ann._call("Page.navigate", url=f"{server.address}/rate")
-        time.sleep(1.0)
-        spot = ann._call(
-            "Runtime.evaluate",
-            expression="(() => {const r = document.querySelector('button[value=\"3\"]')"
-            ".getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]})()",
-            returnByValue=True,
-        )["result"]["value"]
-        for kind in ("mousePressed", "mouseReleased"):
-            ann._call(
-                "Input.dispatchMouseEvent", type=kind, x=spot[0], y=spot[1], button="left",
-                clickCount=1,
-            )  # fmt: skip
-        deadline = time.monotonic() + 10
-        while "Right" not in ann.text() and "Not quite" not in ann.text():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        ann.command("Emulation.setScriptExecutionDisabled", value=True)
+        ann.open(server.link("ann"))
+        ann.open(f"{server.address}/rate")
+        left, top = ann.run(
+            "(() => {const r = document.querySelector('button[value=\"3\"]')"
+            ".getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]})()"
+        )
+        with ann.loading():
+            for kind in ("mousePressed", "mouseReleased"):
+                ann.command(
+                    "Input.dispatchMouseEvent", type=kind, x=left, y=top, button="left",
+                    clickCount=1,
+                )  # fmt: skip
+        assert "Right" in ann.text() or "Not quite" in ann.text()
