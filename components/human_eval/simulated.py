@@ -150,24 +150,38 @@ def rate(
         seed: Of all errors; an answer hangs on seed, rater and task alone, not on the order.
     """
     by_id = {record["task_id"]: record for record in view}
-    ratings: list[Rating] = []
-    for rater, tasks in work.items():
-        kind = rater.removeprefix(SIMULATED_PREFIX).rpartition("-")[0]
-        matrix = np.asarray(CONFUSIONS[kind])
-        for task in tasks:
-            digest = sha256_bytes(f"{seed}:{rater}:{task}".encode())
-            luck, doubt, pace = (int(digest[i : i + 12], 16) / 16**12 for i in (0, 12, 24))
-            record = by_id[task]
-            true = truth.grade(record["query_image"], record["result_image"])
-            given = int(np.searchsorted(np.cumsum(matrix[true])[:-1], luck, side="right"))
-            grade: int | None = given
-            if kind == "gold_savvy" and task in known_golds:
-                grade = known_golds[task]
-            elif doubt < _CANT_TELL.get(kind, 0.0):
-                grade = None
-            seconds = _MEDIAN_SECONDS.get(kind, 3.0) * (0.5 + pace)
-            ratings.append(Rating(task, rater, grade, round(seconds, 2)))
-    return ratings
+    return [
+        look(rater, task, _true_grade(by_id[task], truth), known_golds=known_golds, seed=seed)
+        for rater, tasks in work.items()
+        for task in tasks
+    ]
+
+
+def _true_grade(record: Mapping[str, str], truth: Truth) -> int:
+    return truth.grade(record["query_image"], record["result_image"])
+
+
+def look(rater: str, task: str, true: int, *, known_golds: Mapping[str, int], seed: int) -> Rating:
+    """Returns one answer of one rater, by files or over HTTP.
+
+    Args:
+        rater: An id of `panel`; its kind says how the rater errs.
+        task: The pair.
+        true: The true grade.
+        known_golds: Grades of the golds, for the raters who know them.
+        seed: Of all errors; see `rate`.
+    """
+    kind = rater.removeprefix(SIMULATED_PREFIX).rpartition("-")[0]
+    digest = sha256_bytes(f"{seed}:{rater}:{task}".encode())
+    luck, doubt, pace = (int(digest[i : i + 12], 16) / 16**12 for i in (0, 12, 24))
+    shares = np.cumsum(np.asarray(CONFUSIONS[kind])[true])
+    grade: int | None = int(np.searchsorted(shares[:-1], luck, side="right"))
+    if kind == "gold_savvy" and task in known_golds:
+        grade = known_golds[task]
+    elif doubt < _CANT_TELL.get(kind, 0.0):
+        grade = None
+    seconds = _MEDIAN_SECONDS.get(kind, 3.0) * (0.5 + pace)
+    return Rating(task, rater, grade, round(seconds, 2))
 
 
 def run_panel(

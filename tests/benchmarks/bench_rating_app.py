@@ -171,13 +171,13 @@ def load(raters: int, seconds: float, kills: int, think_s: float) -> dict[str, A
         kept = [(rating.rater_id, rating.task_id) for rating in found.valid]
         said = {(name, task) for name, tasks in acknowledged.items() for task in tasks}
 
-        def times(start: str, *, after_kill: bool = False) -> dict[str, float]:
+        def times(start: str, *, after_kill: bool | None = None) -> dict[str, float]:
             return spread(
                 [
                     taken
                     for when, path, taken in pages
                     if path.startswith(start)
-                    and any(begin <= when <= end for begin, end in outages) == after_kill
+                    and after_kill in (None, any(begin <= when <= end for begin, end in outages))
                 ]
             )
 
@@ -201,6 +201,8 @@ def load(raters: int, seconds: float, kills: int, think_s: float) -> dict[str, A
             "page_ms": times("GET /rate"),
             "answer_ms": times("POST"),
             "picture_ms": times("GET /i/"),
+            "page_ms_without_a_kill": times("GET /rate", after_kill=False),
+            "answer_ms_without_a_kill": times("POST", after_kill=False),
             "page_ms_right_after_a_kill": times("GET /rate", after_kill=True),
             "answer_ms_right_after_a_kill": times("POST", after_kill=True),
             "requests_per_s": round(len(pages) / seconds, 1),
@@ -271,7 +273,7 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=("load", "storage", "all"), default="all")
     parser.add_argument("--raters", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=1)
     parser.add_argument("--think", type=float, default=3.0, help="mean seconds a pair is looked at")
     parser.add_argument("--ratings", type=int, default=100_000)
     given = parser.parse_args()

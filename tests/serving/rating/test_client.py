@@ -1,6 +1,5 @@
 """The real server over HTTP: simulated raters finish a campaign while it is killed."""
 
-import random
 import signal
 import socket
 import subprocess
@@ -12,9 +11,12 @@ import pytest
 
 from components.human_eval.aggregate import screen
 from components.human_eval.rating_log import RatingLog, gather
-from serving.rating.client import Rater, rate_until_done
+from components.human_eval.simulated import look, panel
+from serving.rating.client import Rater, rate_until_done, simulated_grades
 
 from .conftest import CHANNEL, KEYS, task_of, token_for, write_campaign
+
+PANEL = panel("always_similar=1,adversarial=1,gold_savvy=1,sloppy=1,careful=5")
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -55,16 +57,13 @@ def test_raters_over_http_lose_and_double_nothing_when_the_server_is_killed(serv
     problems: list[str] = []
 
     def work(number: int) -> None:
-        name = f"simulated:{'always_similar' if number == 0 else 'careful'}-{number:02d}"
-        rng = random.Random(number)
+        name = PANEL[number]
         browser = Rater(f"http://127.0.0.1:{port}/join?key={token_for(name)}")
 
-        def grade(form: str, pictures: list[bytes]) -> str:
-            gold = golds.get(task_of(form))
-            if number == 0:
-                return "3"
-            return str(gold) if gold is not None else rng.choice("0233")
+        def true(task: str) -> int:
+            return golds.get(task, int(task, 16) % 4)
 
+        grade = simulated_grades(name, true, known_golds=golds, seed=1)
         try:
             said[name] = set()
             rate_until_done(
@@ -76,7 +75,7 @@ def test_raters_over_http_lose_and_double_nothing_when_the_server_is_killed(serv
         finally:
             browser.close()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(PANEL))]
     for thread in threads:
         thread.start()
     for _ in range(2):
@@ -98,10 +97,18 @@ def test_raters_over_http_lose_and_double_nothing_when_the_server_is_killed(serv
     assert {(name, task) for name, mine in said.items() for task in mine} <= set(kept)
     assert all(entry.record.simulated for entry in log.read())
     assert found.counts() == {}
-    # Who calls everything similar failed the practice twice and never saw a live pair.
-    liar = [task for name, task in kept if name == "simulated:always_similar-00"]
-    assert len(liar) == 60
-    assert set(liar) <= set(golds)
+    # Over HTTP they err as they do by files.
+    for rating in found.valid:
+        true = golds.get(rating.task_id, int(rating.task_id, 16) % 4)
+        expected = look(rating.rater_id, rating.task_id, true, known_golds=golds, seed=1)
+        assert rating.grade == expected.grade
+    # Who cannot tell similar from not failed the practice twice and never saw a live pair.
+    for name in PANEL[:2]:
+        mine = [task for rater, task in kept if rater == name]
+        assert len(mine) == 60
+        assert set(mine) <= set(golds)
+    # Who knows the golds passes the practice and rates: that is what peers are for.
+    assert any(rater == PANEL[2] and task not in golds for rater, task in kept)
     state = screen(made.plan, found.valid, made.config)
     assert {r.standing for r in state.reports if "careful" in r.rater_id} == {"counted"}
 
