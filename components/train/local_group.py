@@ -116,7 +116,7 @@ def _start(spec: Path, number: int, addresses: Sequence[str]) -> _Worker:
     environment["GRPC_VERBOSITY"] = environment.get("GRPC_VERBOSITY", "ERROR")
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "components.train.worker", "--spec", str(spec)],
+            [sys.executable, "-m", "components.train", "--spec", str(spec)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

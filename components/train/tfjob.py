@@ -158,7 +158,7 @@ def job_object(
         # The operator looks for a container of this name.
         "name": "tensorflow",
         "image": options.image,
-        "command": ["python", "-m", "components.train.worker", "--spec", str(spec)],
+        "command": ["python", "-m", "components.train", "--spec", str(spec)],
         "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}],
         "resources": {"requests": resources, "limits": resources},
         "volumeMounts": [{"name": "staging", "mountPath": options.mount_path}],

@@ -190,7 +190,7 @@ def job_object(
         "machineSpec": machine,
         "containerSpec": {
             "imageUri": options.image,
-            "command": ["python", "-m", "components.train.worker"],
+            "command": ["python", "-m", "components.train"],
             "args": ["--spec", str(spec)],
             "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}],
         },

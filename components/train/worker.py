@@ -1,4 +1,4 @@
-"""One training process: `python -m components.train.worker --spec FILE`.
+"""One training process: `python -m components.train --spec FILE`.
 
 The launcher starts one a worker, with `TF_CONFIG` naming the group. A worker whose launcher is
 gone ends at once: it watches a pipe that only the launcher holds open. Told to stop (SIGTERM), the
@@ -89,7 +89,7 @@ class Spec:
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains as told by the spec file; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m components.train.worker")
+    parser = argparse.ArgumentParser(prog="python -m components.train")
     parser.add_argument("--spec", type=Path, required=True, help="the file that the launcher wrote")
     options = parser.parse_args(arguments)
     _end_with_launcher()
@@ -186,12 +186,10 @@ def _cores() -> int:
 def _stop_on_sigterm() -> threading.Event:
     """Returns an event that SIGTERM sets; a worker that nobody releases then ends by itself.
 
-    A thread waits for the signal, which is blocked everywhere else: TensorFlow puts a handler of
-    its own there when it joins a group.
+    A thread waits for the signal, which `components.train.__main__` has blocked everywhere else:
+    TensorFlow puts a handler of its own there when it joins a group.
     """
     stop = threading.Event()
-    # Threads made from here on, TensorFlow's among them, inherit this.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def wait() -> None:
         signal.sigwait({signal.SIGTERM})
@@ -215,7 +213,3 @@ def _end_with_launcher() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="launcher-watch", daemon=True).start()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -161,7 +161,7 @@ def measure_workers(work: Path) -> dict[str, Any]:
                 "no_proxy": "127.0.0.1",
             }
             command = ["taskset", "-c", str(number), sys.executable]
-            command += ["-m", "components.train.worker", "--spec", str(directory / "spec.json")]
+            command += ["-m", "components.train", "--spec", str(directory / "spec.json")]
             group.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
         codes = [process.wait() for process in group]
         if any(codes):

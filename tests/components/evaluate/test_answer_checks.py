@@ -22,9 +22,9 @@ def test_coverage_by_hand():
 
 def test_index_recall():
     assert checks.index_recall(np.ones(50), config()).status == "pass"
-    failed = checks.index_recall(np.full(50, 0.98), config())
+    failed = checks.index_recall(np.full(50, 0.97), config())
     assert failed.status == "fail"
-    assert "0.9800" in failed.reason
+    assert "0.9700" in failed.reason
     assert checks.index_recall(np.empty(0), config()).status == "fail"
 
 

@@ -32,7 +32,7 @@ class OneMachine:
         return JobState("failed", f"code {code}") if code else JobState("succeeded")
 
     def create(self, name: str) -> None:
-        command = [sys.executable, "-m", "components.train.worker", "--spec", str(self.spec)]
+        command = [sys.executable, "-m", "components.train", "--spec", str(self.spec)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def new_lines(self, name: str) -> list[object]:

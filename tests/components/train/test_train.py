@@ -266,7 +266,7 @@ def workers_of(spec: Path) -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"-m\0components.train.worker" in command and str(spec).encode() in command:
+            if b"-m\0components.train\0" in command and str(spec).encode() in command:
                 found.append(int(entry.name))
     return sorted(found)
 
