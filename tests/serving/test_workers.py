@@ -144,10 +144,10 @@ def test_a_start_without_the_registry_serves_the_last_good_bundle_and_says_so(
     httpx.post(f"{first.url}/v1/items/blue2:withdraw", headers=WHO, timeout=30)
     live = first.get("/readyz").json()["version"]
     assert first.stop() == 0
-    # A folder that is a file cannot be read as a registry: the store is down.
-    away = root / "away"
-    (root / "registry").rename(away)
-    (root / "registry").write_text("not a registry")
+    # Where the channels lay is now a file that nobody can read them from: the store is down.
+    channels, away = root / "registry" / "channels", root / "away"
+    channels.rename(away)
+    channels.write_text("not a folder")
     try:
         second = Process(registry.uri, tmp_path / "second", "--cache", str(cache))
         try:
@@ -160,13 +160,13 @@ def test_a_start_without_the_registry_serves_the_last_good_bundle_and_says_so(
             assert answer.headers["x-lookalike-stale"] == detail["stale_since"]
             # What was withdrawn stays away even now.
             assert second.get("/v1/items/blue2").status_code == 410
-            (root / "registry").unlink()
-            away.rename(root / "registry")
+            channels.unlink()
+            away.rename(channels)
             until(lambda: "stale_since" not in second.get("/readyz").json(), 30)
             assert "x-lookalike-stale" not in second.get("/v1/items/red1/similar").headers
         finally:
             assert second.stop() == 0
     finally:
         if away.exists():
-            (root / "registry").unlink(missing_ok=True)
-            away.rename(root / "registry")
+            channels.unlink(missing_ok=True)
+            away.rename(channels)
