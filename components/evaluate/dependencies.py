@@ -97,12 +97,18 @@ def outside(inside: Iterable[str], installed: dict[str, metadata.Distribution]) 
 
 
 def installed_distributions() -> dict[str, metadata.Distribution]:
-    """Returns the installed distributions by normalised name, the first on the path of each."""
+    """Returns the installed distributions by normalised name, the first on the path of each.
+
+    What a build leaves in a working tree (`.egg-info`) may be old and yields to what is installed.
+    """
     found: dict[str, metadata.Distribution] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
-        if name:
-            found.setdefault(normalised(name), distribution)
+        if not name:
+            continue
+        before = found.setdefault(normalised(name), distribution)
+        if before.read_text("RECORD") is None and distribution.read_text("RECORD") is not None:
+            found[normalised(name)] = distribution
     return found
 
 
