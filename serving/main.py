@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -13,6 +12,7 @@ from typing import Any
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import write_json
 from serving.identity.config import AccessConfig
+from serving.listening import bind, listen
 from serving.settings import Settings
 from serving.workers import Supervisor
 
@@ -58,7 +58,9 @@ def run(settings: Settings) -> int:
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)
     # What is cheap to find out comes first: nobody waits for TensorFlow to hear of a taken port.
-    listener = _listen(settings.host, settings.port)
+    listener = bind(settings.host, settings.port)
+    # Listening at once makes a second server on this port fail here, not later.
+    listen(listener)
     settings = replace(settings, port=listener.getsockname()[1])
 
     def tell_ready(version: str) -> None:
@@ -73,32 +75,6 @@ def run(settings: Settings) -> int:
         return ServerProcess(settings, listener, tell_ready).run()
     finally:
         listener.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Returns a bound socket.
-
-    Raises:
-        LookalikeError: The address cannot be bound.
-    """
-    listener: socket.socket | None = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # Listening at once makes a second server on this port fail here, not later.
-        listener.listen(2048)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise LookalikeError(
-            f"cannot listen on {host} port {port}: {error.strerror}; stop what listens there, or "
-            "choose another with --port (0 takes a free one)"
-        ) from None
-    return listener
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,6 +18,7 @@ from serving.app import create_app
 from serving.bundle_loader import Loader
 from serving.engine import Engine
 from serving.follower import Follower, Source
+from serving.listening import bracketed, quiet_signals
 from serving.metrics import Metrics
 from serving.query_log import QueryLog
 from serving.settings import Settings, default_cache
@@ -104,7 +102,7 @@ class ServerProcess:
         """
         log.configure()
         sys.setswitchinterval(_SWITCH_SECONDS)
-        with _quiet_signals():
+        with quiet_signals():
             self._server.run(sockets=[self._listener])
         if isinstance(self._failure, LookalikeError):
             raise self._failure
@@ -206,7 +204,7 @@ class ServerProcess:
             version = self._engine.version
             log.event(
                 "ready",
-                url=f"http://{_bracketed(self._settings.host)}:{self._settings.port}/",
+                url=f"http://{bracketed(self._settings.host)}:{self._settings.port}/",
                 version=version,
                 channel=self._settings.channel,
                 seconds=round(time.perf_counter() - self._started, 2),
@@ -222,26 +220,3 @@ class ServerProcess:
                 log.logger.exception("the bundle cannot be loaded")
             self._failure = error
             self._server.should_exit = True
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-@contextlib.contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """Lets a stop that was asked for end with 0: uvicorn raises the signal again when it is done.
-
-    Outside the main thread there is nothing to do: signals do not arrive there.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous: dict[signal.Signals, Any] = {
-        number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -18,35 +18,44 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.importlib import MetaPathFinderProtocol
 
 
 class Guard:
-    """Makes modules as absent as they are in an image that does not hold them."""
+    """Stands before one of the interpreter's finders and hides what an image does not hold.
 
-    def __init__(self, blocked: Sequence[str], log: Path) -> None:
-        """Keeps the names; what is asked for and refused goes to the log, one name a line.
+    To hide is to find nothing, as the finder would in the image: code that asks whether a package
+    is there, as TensorFlow does, gets the image's answer and not an error.
+    """
+
+    def __init__(self, finder: MetaPathFinderProtocol, blocked: Sequence[str], log: Path) -> None:
+        """Keeps the names; what is asked for and hidden goes to the log, one name a line.
 
         Args:
-            blocked: Dotted names; everything below them is blocked as well.
+            finder: The finder to stand before.
+            blocked: Dotted names; everything below them is hidden as well.
             log: File to append to.
         """
+        self._finder = finder
         self._blocked = frozenset(blocked)
         self._log = log
+
+    def __getattr__(self, name: str) -> object:
+        """Passes everything else on: `find_distributions`, `invalidate_caches`."""
+        return getattr(self._finder, name)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Refuses a blocked module as Python refuses one that is not installed."""
-        del path, target
+        """Finds nothing under a hidden name, and what the finder finds under any other."""
         if name in self._blocked:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(f"{name}\n")
-            raise ModuleNotFoundError(
-                f"No module named {name!r} (it is installed here, but the serving image does not "
-                "hold it)",
-                name=name,
-            )
-        return None
+            return None
+        return self._finder.find_spec(name, path, target)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +79,7 @@ def main() -> None:
     # Imported by the interpreter's own start, as .pth files do: nothing of ours asked for it.
     for name in early:
         del sys.modules[name]
-    sys.meta_path.insert(0, Guard(blocked, arguments.refused))
+    sys.meta_path[:] = [Guard(finder, blocked, arguments.refused) for finder in sys.meta_path]
     # Below the guard: reading the registry must work with the image's packages as well.
     from components.contracts.errors import LookalikeError  # noqa: PLC0415
     from components.contracts.files import write_json  # noqa: PLC0415

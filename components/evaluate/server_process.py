@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import time
@@ -129,10 +130,14 @@ def running(launch: Launch, scratch: Path, config: EvaluateConfig) -> Iterator[S
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=scratch,
+            env=_environment(),
             # It stays in this process's group: who ends the step as a group ends it too.
         )
         try:
-            port = _wait_until_ready(process, ready, log, start, config)
+            try:
+                port = _wait_until_ready(process, ready, log, start, config)
+            except ServerFailedError as error:
+                raise ServerFailedError(f"{error}{_hidden(scratch / _REFUSED)}") from None
             session = Session(
                 port=port,
                 process=process,
@@ -188,6 +193,24 @@ def _wait_until_ready(
     if not isinstance(port, int):
         raise ServerFailedError(f"expected a port in its ready file, received {value!r}")
     return port
+
+
+def _environment() -> dict[str, str]:
+    """Returns this process's environment without what packages outside the image put there."""
+    environment = dict(os.environ)
+    # TensorFlow Transform sets it in every process that imports it; the image does not hold that.
+    environment.pop("TF_USE_LEGACY_KERAS", None)
+    return environment
+
+
+def _hidden(refused: Path) -> str:
+    """Returns what a server that did not start had asked for and the image does not hold."""
+    names = _lines(refused)
+    if not names:
+        return ""
+    return (
+        f"; it asked for {', '.join(names)}: installed here, but the serving image does not hold it"
+    )
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from components.contracts import embeddings as embedding_files
-from components.contracts.bundle import FileEntry, Manifest, list_files, write_manifest
+from components.contracts.bundle import Manifest, content_digest, list_files, write_manifest
 from components.contracts.catalog import QUERIES_FILE, TAXONOMY_FILE, Item, Query, read_queries
 from components.contracts.embeddings import Embeddings, Vectors
 from components.contracts.encoder import EncoderCard, read_encoder
@@ -103,7 +102,7 @@ def build_index(
     now = datetime.now(UTC)
     held_out = tuned.held_out
     manifest = Manifest(
-        version=f"{now:%Y%m%d-%H%M%S}-{_digest(files)[:8]}",
+        version=f"{now:%Y%m%d-%H%M%S}-{content_digest(files)[:8]}",
         created=now.isoformat(timespec="seconds"),
         mode=mode,
         items=len(items),
@@ -223,9 +222,3 @@ def _curve(tuned: Tuned, config: IndexConfig) -> dict[str, Any]:
         "seconds": tuned.seconds,
         "stopped": tuned.stopped,
     }
-
-
-def _digest(files: Mapping[str, FileEntry]) -> str:
-    """Returns one SHA-256 over the names and sums of a bundle's files."""
-    lines = "".join(f"{path}\0{entry.sha256}\n" for path, entry in files.items())
-    return hashlib.sha256(lines.encode()).hexdigest()

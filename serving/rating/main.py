@@ -15,10 +15,10 @@ from components.contracts.errors import InputError
 from components.contracts.files import write_json
 from components.registry.channel import check_channel
 from serving import log
+from serving.listening import bind, bracketed, listen, quiet_signals
 from serving.rating.app import create_app
 from serving.rating.front import Desks
 from serving.rating.links import Secrets, check_url
-from serving.rating.listening import bind, bracketed, listen, quiet_signals
 from serving.rating.reception import Reception
 from serving.rating.sessions import Sessions
 

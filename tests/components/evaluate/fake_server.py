@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import http.server
+import importlib.util
 import json
 import os
 import sys
@@ -28,6 +29,9 @@ def main():
     if MODE == "does_without":
         with contextlib.suppress(ModuleNotFoundError):
             import pandas  # noqa: F401
+    if MODE == "asks_whether":
+        assert importlib.util.find_spec("pandas") is None
+        assert "TF_USE_LEGACY_KERAS" not in os.environ
     if MODE == "grows":
         globals()["ballast"] = bytearray(os.urandom(1024) * (300 * 1024))
         time.sleep(600)

@@ -129,6 +129,14 @@ def test_a_server_that_needs_more_than_its_image_holds_does_not_start(validate):
 
 
 @pytest.mark.server
+def test_what_the_image_lacks_is_absent_and_no_error(validate, monkeypatch):
+    # As TensorFlow asks for tf_keras when TensorFlow Transform has run in the process above.
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    checks, _ = validate("asks_whether")
+    assert set(checks) == EVERYTHING
+
+
+@pytest.mark.server
 def test_what_a_server_can_do_without_is_named(validate):
     checks, _ = validate("does_without")
     assert set(checks) == EVERYTHING

@@ -1,11 +1,13 @@
-"""The socket that the rating application listens on, and how it is told to stop."""
+"""The socket that a server listens on, and how the server is told to stop."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 from components.contracts.errors import LookalikeError
 
@@ -59,9 +61,16 @@ def bracketed(host: str) -> str:
 
 @contextlib.contextmanager
 def quiet_signals() -> Iterator[None]:
-    """Lets a stop that was asked for end with 0: uvicorn raises its signal again at the end."""
-    stops = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, lambda *_: None) for number in stops}
+    """Lets a stop that was asked for end with 0: uvicorn raises the signal again when it is done.
+
+    Outside the main thread there is nothing to do: signals do not arrive there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous: dict[signal.Signals, Any] = {
+        number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         yield
     finally:
