@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.search.retrieval import FIRST_FETCH, NEXT_FETCH
 from components.search.searcher import Indices, Searcher, Vectors
 from serving.item_table import ItemTable
 from serving.taxon_filter import Part
 
-# Products have a few views each: fetching this many images for each product asked for leaves few
-# queries that must be asked again.
-FIRST_FETCH = 4
+# A filter that leaves too few is passed faster: such answers are recorded nowhere.
+_NEXT_FETCH_OF_PART = 4
 # A filter that leaves at most this many items is answered exactly, by scoring them all: 128
 # dimensions of them take about a millisecond.
 EXACT_ROWS = 10_000
@@ -144,6 +144,7 @@ def finish(
         scores: float32 `[fetched]`: their cosines.
     """
     most = _most(len(items), limits)
+    growth = NEXT_FETCH if limits.part is None else _NEXT_FETCH_OF_PART
     while True:
         fetched = len(indices)
         found = choose(items, indices, scores, limits)
@@ -152,7 +153,7 @@ def finish(
         if len(found.positions) == limits.k or fetched >= most or scores[-1] < limits.min_score:
             found.starved = limits.filters and len(found.positions) < limits.k
             return found
-        more, values = searcher.search(query, min(most, 4 * fetched))
+        more, values = searcher.search(query, min(most, growth * fetched))
         indices, scores = more[0], values[0]
 
 

@@ -24,7 +24,10 @@ from components.search.searcher import ExactSearcher, Indices, Searcher, Vectors
 ITEM_IDS_FILE = "index/item_ids.npy"
 # Products have a few views each: fetching this many images for each product asked for leaves few
 # queries that must be asked again.
-_FIRST_FETCH = 4
+FIRST_FETCH = 4
+# What a fetch that left too few products is multiplied by. An approximate index may answer a larger
+# fetch with other neighbours, so the server, which has this rule of its own, must use both as well.
+NEXT_FETCH = 2
 # Rounding in scores; items as near as this are equally good answers.
 _SCORE_TOLERANCE = 1e-5
 
@@ -170,7 +173,7 @@ class BundleIndex:
         ]
         rows = np.arange(len(vectors))
         plain = not one_per_product and not len(excluded)
-        fetch = min(items, k if plain else _FIRST_FETCH * k)
+        fetch = min(items, k if plain else FIRST_FETCH * k)
         while len(rows):
             indices, scores = self.searcher.search(vectors[rows], fetch)
             keep = self._keep(indices, rows, excluded, one_per_product=one_per_product)
@@ -182,7 +185,7 @@ class BundleIndex:
                 found[row] = indices[number][mask], scores[number][mask]
                 short[number] = len(found[row][0]) < k and fetch < items
             rows = rows[short]
-            fetch = min(items, 2 * fetch)
+            fetch = min(items, NEXT_FETCH * fetch)
         return [self._hits(*one) for one in found]
 
     def _exclusions(

@@ -34,6 +34,20 @@ def shop(tmp_path_factory):
     return ItemTable(path), vectors, items
 
 
+class Approximate(ExactSearcher):
+    """Misses other items at each size of fetch, as an approximate index may."""
+
+    def search(self, queries, k):
+        indices, scores = super().search(queries, self.shape[0])
+        found = np.full((len(queries), k), -1), np.full((len(queries), k), -1, np.float32)
+        for number, row in enumerate(indices):
+            kept = (row + k) % 7 != 0
+            for filled, values in zip(found, (row, scores[number]), strict=True):
+                few = values[kept][:k]
+                filled[number, : len(few)] = few
+        return found
+
+
 def find(shop, vector, limits):
     items, vectors, _ = shop
     return query.find(ExactSearcher(vectors), vectors, items, vector, limits)
@@ -54,16 +68,32 @@ def expected(shop, vector, *, k, allowed):
 @settings(max_examples=60, deadline=None)
 def test_it_answers_as_the_index_that_everything_was_measured_with(shop, seed, k, exclude):
     items, vectors, records = shop
+    searcher = ExactSearcher(vectors)
     vector = np.random.default_rng(seed).normal(size=(1, 8)).astype(np.float32)
     vector /= np.linalg.norm(vector)
     product = -1 if exclude < 0 else int(items.products[exclude])
     products = [[]] if exclude < 0 else [[records[exclude].product_id]]
-    index = BundleIndex(records, vectors, ExactSearcher(vectors))
+    index = BundleIndex(records, vectors, searcher)
     theirs = index.answer(vector, k, exclude_products=products)[0]
-    ours = find(shop, vector, Limits(k=k, product=product))
+    ours = query.find(searcher, vectors, items, vector, Limits(k=k, product=product))
     assert ours.positions == theirs.positions
     assert ours.scores == pytest.approx(theirs.scores, abs=1e-6)
     assert ours.starved is False
+
+
+def test_where_products_have_many_views_it_asks_again_as_the_index_does(tmp_path):
+    rng = np.random.default_rng(3)
+    vectors = np.repeat(rng.normal(size=(10, 8)), 40, axis=0) + 0.05 * rng.normal(size=(400, 8))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    records = [Item(f"i{row}", "", "", "a1", f"p{row // 40}") for row in range(400)]
+    write_items(tmp_path / "items.jsonl", records)
+    items = ItemTable(tmp_path / "items.jsonl")
+    searcher = Approximate(vectors)
+    index = BundleIndex(records, vectors, searcher)
+    for row in range(0, 400, 7):
+        theirs = index.answer(vectors[row : row + 1], 5)[0]
+        ours = query.find(searcher, vectors, items, vectors[row : row + 1], Limits(k=5))
+        assert ours.positions == theirs.positions
 
 
 @pytest.mark.parametrize("exact_rows", [0, 10_000])
