@@ -11,12 +11,16 @@ import numpy as np
 from components.contracts.catalog import Item, Query
 from components.contracts.files import sha256_bytes, write_atomically, write_json
 from components.contracts.images import BadImageError, probe, read_image
-from components.search.retrieval import BundleIndex
+from components.search.retrieval import BundleIndex, Hits
 from components.search.searcher import Vectors
 
 ANSWERS_FILE = "golden/answers.json"
 QUERIES_FILE = "golden/queries.npy"
 IMAGES_DIRECTORY = "golden/images"
+# Length of the noise that a golden query must bear: the same photo's vector differs by about 1e-6
+# from one processor or batch to the next.
+_NOISE = 1e-5
+_TRIALS = 8
 
 
 def write_golden(
@@ -30,6 +34,9 @@ def write_golden(
 ) -> int:
     """Asks the golden queries and writes them with their answers.
 
+    A query at the very edge of an approximate index's reach may be answered otherwise on another
+    processor, which says nothing about the bundle: such queries are left out, unless all are.
+
     Args:
         bundle: The bundle's directory.
         index: What answers.
@@ -42,10 +49,13 @@ def write_golden(
         How many photos were kept.
     """
     (bundle / IMAGES_DIRECTORY).mkdir(parents=True, exist_ok=True)
-    np.save(bundle / QUERIES_FILE, np.ascontiguousarray(vectors), allow_pickle=False)
+    answers = index.answer(vectors, k)
+    steady = _steady(index, vectors, answers, k)
+    np.save(bundle / QUERIES_FILE, np.ascontiguousarray(vectors[steady]), allow_pickle=False)
     kept = 0
     records: list[dict[str, Any]] = []
-    for number, (one, hits) in enumerate(zip(asked, index.answer(vectors, k), strict=True)):
+    for number, row in enumerate(steady):
+        one, hits = asked[row], answers[row]
         image = _keep(bundle, one, number) if kept < images else ""
         kept += bool(image)
         records.append(
@@ -60,6 +70,24 @@ def write_golden(
         )
     write_json(bundle / ANSWERS_FILE, {"k": k, "one_per_product": True, "queries": records})
     return kept
+
+
+def _steady(index: BundleIndex, vectors: Vectors, answers: Sequence[Hits], k: int) -> list[int]:
+    """Returns the rows whose answers bear noise, in order; all rows when none does."""
+    noise = np.random.default_rng(0)
+    same = np.ones(len(vectors), np.bool_)
+    for _ in range(_TRIALS):
+        step = noise.standard_normal(vectors.shape)
+        step *= _NOISE / np.linalg.norm(step, axis=1, keepdims=True)
+        moved = vectors + step
+        moved = (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
+        for row, hits in enumerate(answers):
+            # One at a time, as a server asks.
+            again = index.answer(moved[row : row + 1], k)[0]
+            same[row] &= len(again) == len(hits) and np.allclose(
+                again.scores, hits.scores, rtol=0, atol=2 * _NOISE
+            )
+    return [int(row) for row in (np.flatnonzero(same) if same.any() else range(len(vectors)))]
 
 
 def _keep(bundle: Path, one: Query | Item, number: int) -> str:
