@@ -98,6 +98,27 @@ class Branch:
 
 
 @dataclass(frozen=True)
+class Retry:
+    """How a task is tried again after a failure that may pass.
+
+    Attributes:
+        times: How often, after the first time.
+        pause_s: Before the second time, in seconds.
+        factor: By how much each later pause is longer.
+        longest_pause_s: No pause is longer, in seconds.
+    """
+
+    times: int = 0
+    pause_s: float = 0.0
+    factor: float = 2.0
+    longest_pause_s: float = 3600.0
+
+    def pause(self, failures: int) -> float:
+        """Returns the seconds to wait after so many failures."""
+        return min(self.pause_s * self.factor ** (failures - 1), self.longest_pause_s)
+
+
+@dataclass(frozen=True)
 class Step:
     """One task of the pipeline.
 
@@ -115,6 +136,7 @@ class Step:
         cacheable: Whether the pipeline allows this task's result to be reused.
         branches: The branches that it lies in, outermost first.
         timeout_s: How long it may take, in seconds; None for as long as it likes.
+        retry: How it is tried again after a failure that may pass.
         status_parameter: The parameter that gets the final status of the steps that this exit
             handler comes after; empty for a plain step.
     """
@@ -132,6 +154,7 @@ class Step:
     cacheable: bool
     branches: tuple[Branch, ...] = ()
     timeout_s: float | None = None
+    retry: Retry = Retry()
     status_parameter: str = ""
 
     @property

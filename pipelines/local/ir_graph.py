@@ -19,6 +19,7 @@ from pipelines.local.ir import (
     Branch,
     FromPipeline,
     FromStep,
+    Retry,
     Source,
     Step,
 )
@@ -203,7 +204,18 @@ def _step(
         cacheable=bool(task.get("cachingOptions", {}).get("enableCache", False)),
         branches=branches,
         timeout_s=timeout_of(command),
+        retry=_retry(task.get("retryPolicy", {})),
         status_parameter=status[0] if status else "",
+    )
+
+
+def _retry(policy: Mapping[str, Any]) -> Retry:
+    """Returns the retries of a task; the durations are protobuf's, `60s`."""
+    return Retry(
+        times=int(policy.get("maxRetryCount", 0)),
+        pause_s=float(policy.get("backoffDuration", "0s").removesuffix("s")),
+        factor=float(policy.get("backoffFactor", 2.0)),
+        longest_pause_s=float(policy.get("backoffMaxDuration", "3600s").removesuffix("s")),
     )
 
 

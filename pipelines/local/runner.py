@@ -1,11 +1,13 @@
 """Runs the steps of a compiled pipeline in order, each in its own process.
 
 A step in a branch runs when the branch's condition holds; an exit handler runs at the end, however
-the others ended, and is told how.
+the others ended, and is told how. A step that was killed, or says that something around it failed,
+is tried again as the pipeline allows; one that failed of its input or of a bug would fail again.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,9 @@ class Observer(Protocol):
     def skipped(self, step: str, branch: str) -> None:
         """A step lies in a branch that is not taken."""
 
+    def retrying(self, step: str, message: str, pause_s: float) -> None:
+        """A step did not end well and is tried again after a pause, in seconds."""
+
     def failed(self, step: str, message: str) -> None:
         """A step did not end well."""
 
@@ -48,6 +53,7 @@ class Run:
             stays locked while a step lives that a killed runner left behind.
         still_good: Says whether a cached result can be used; one whose publication is gone cannot.
         run_id: What the steps are told that this run is called.
+        sleep: What waits before a step is tried again; tests pass their own.
     """
 
     workspace: Path
@@ -56,6 +62,7 @@ class Run:
     lock: int
     still_good: Callable[[StepResult], bool]
     run_id: str = "local"
+    sleep: Callable[[float], None] = time.sleep
 
 
 def run_pipeline(pipeline: Pipeline, run: Run, observer: Observer) -> dict[str, StepResult]:
@@ -122,19 +129,29 @@ def _finished_or_run(
     if found is not None and run.still_good(found):
         cache.touch(found)
         return found
-    observer.started(step.name)
     if step.status_parameter:
         arguments[step.status_parameter] = dict(status)
-    return execute(
-        step,
-        key=key,
-        arguments=arguments,
-        results=results,
-        cache=cache,
-        log=run.workspace / "logs" / f"{step.name}.log",
-        lock=run.lock,
-        on_progress=lambda state: observer.progressed(step.name, state),
-    )
+    failures = 0
+    while True:
+        observer.started(step.name)
+        try:
+            return execute(
+                step,
+                key=key,
+                arguments=arguments,
+                results=results,
+                cache=cache,
+                log=run.workspace / "logs" / f"{step.name}.log",
+                lock=run.lock,
+                on_progress=lambda state: observer.progressed(step.name, state),
+            )
+        except StepFailedError as error:
+            failures += 1
+            if not error.may_pass or failures > step.retry.times:
+                raise
+            pause = step.retry.pause(failures)
+            observer.retrying(step.name, str(error), pause)
+            run.sleep(pause)
 
 
 def _value(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts import progress
-from components.contracts.errors import LookalikeError
+from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import read_json
 from pipelines.local.ir import Scalar, Step
 from pipelines.local.step_cache import StepCache, StepResult, artifact_paths
@@ -33,15 +33,20 @@ class StepFailedError(LookalikeError):
         reason: What went wrong, without where the log is.
         log: The file with all that it printed.
         exit_code: 2 when the step found a mistake in its input, else 1.
+        may_pass: Whether it may go better the next time: the step was killed, or says that
+            something around it failed. A mistake, a bug and a time-out come again.
     """
 
-    def __init__(self, step: str, log: Path, message: str, exit_code: int) -> None:
+    def __init__(
+        self, step: str, log: Path, message: str, exit_code: int, *, may_pass: bool = False
+    ) -> None:
         """Keeps the step and its log beside the message."""
         super().__init__(f"{step}: {message}\n  full log: {log}")
         self.reason = f"{step}: {message}"
         self.step = step
         self.log = log
         self.exit_code = exit_code
+        self.may_pass = may_pass
 
 
 def _executor_input(
@@ -232,12 +237,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _failure(step: str, code: int, error_file: Path, log: Path) -> StepFailedError:
     try:
         record = json.loads(error_file.read_bytes())
-        return StepFailedError(step, log, record["message"], int(record["exit_code"]))
+        mistake = int(record["exit_code"]) == InputError.exit_code
+        return StepFailedError(
+            step, log, record["message"], int(record["exit_code"]), may_pass=not mistake
+        )
     except (OSError, ValueError, KeyError):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "".join(f"\n  | {line}" for line in lines[-_LOG_TAIL_LINES:])
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return StepFailedError(step, log, f"the step's process {how}; it printed last:{tail}", 1)
+        return StepFailedError(
+            step, log, f"the step's process {how}; it printed last:{tail}", 1, may_pass=code < 0
+        )
 
 
 def _outputs(step: Step, path: Path, log: Path) -> tuple[dict[str, Scalar], dict[str, Any]]:

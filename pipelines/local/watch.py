@@ -55,6 +55,11 @@ def describe(state: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def retry_line(step: str, message: str, pause_s: float) -> str:
+    """Returns what people are told when a step is tried again."""
+    return f"{message}\n{step}: tried again in {duration(pause_s)} (Ctrl-C to stop)"
+
+
 class LiveTable:
     """A table of the steps that redraws itself; use as a context manager."""
 
@@ -96,6 +101,12 @@ class LiveTable:
         del branch  # The outcome below the table says which was.
         self._rows[step].status = "not taken"
 
+    def retrying(self, step: str, message: str, pause_s: float) -> None:
+        """A step did not end well and is tried again after a pause."""
+        self._live.console.print(retry_line(step, message, pause_s), style="yellow", markup=False)
+        row = self._rows[step]
+        row.status, row.seconds = "again", time.monotonic() - row.started
+
     def failed(self, step: str, message: str) -> None:
         """A step did not end well."""
         del message  # Printed below the table once, in full.
@@ -114,6 +125,7 @@ class LiveTable:
             "done": Text("✓ done", "green"),
             "cached": Text("✓ cached", "blue"),
             "failed": Text("✗ failed", "bold red"),
+            "again": Text("↻ tried again", "yellow"),
             "not taken": Text("- not taken", "dim"),
         }
         for step, row in self._rows.items():
@@ -185,6 +197,10 @@ class PlainLines:
     def skipped(self, step: str, branch: str) -> None:
         """A step lies in a branch that is not taken."""
         self._print(f"{step}: not taken ({branch})")
+
+    def retrying(self, step: str, message: str, pause_s: float) -> None:
+        """A step did not end well and is tried again after a pause."""
+        self._print(retry_line(step, message, pause_s))
 
     def failed(self, step: str, message: str) -> None:
         """A step did not end well."""

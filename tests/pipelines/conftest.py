@@ -61,6 +61,12 @@ deploymentSpec:
                   raise ValueError("nobody thought of this")
               if trouble == "kill":
                   os.kill(os.getpid(), signal.SIGKILL)
+              tries = Path(os.environ.get("TOY_TRIES", "/nowhere"))
+              if trouble in ("outage", "always out"):
+                  from components.contracts.errors import LookalikeError
+                  tries.write_text(tries.read_text() + "." if tries.exists() else ".")
+                  if trouble == "always out" or len(tries.read_text()) < 3:
+                      raise LookalikeError("the registry does not answer")
               Path(table.path, "rows").write_text(str(number))
               Path(report.path).write_text("<p>hello</p>")
               return (number * 2,)
@@ -100,6 +106,7 @@ root:
             share: {componentInputParameter: second_share}
       first:
         cachingOptions: {enableCache: true}
+        retryPolicy: {backoffDuration: 60s, backoffFactor: 2.0, backoffMaxDuration: 90s, maxRetryCount: 2}
         componentRef: {name: comp-first}
         taskInfo: {name: first}
         inputs:

@@ -4,8 +4,10 @@ import pytest
 import yaml
 
 from components.contracts.errors import InputError
+from pipelines.compiled import FILES
 from pipelines.local.ir import RUN_ID, FromPipeline, FromStep, read_pipeline
 from pipelines.local.ir_graph import flatten, timeout_of
+from pipelines.tasks import TASKS
 
 
 def test_branches_and_what_an_exit_handler_guards_become_one_list(branching):
@@ -70,3 +72,14 @@ def test_a_loop_is_refused_by_name(branching):
 )
 def test_a_timeout_before_the_command_is_read(command, seconds):
     assert timeout_of(command) == seconds
+
+
+def test_the_committed_pipelines_are_tried_again_as_their_tasks_say():
+    steps = {step.name: step for step in read_pipeline(FILES["visual-search"]).steps}
+
+    for name, policy in TASKS.items():
+        if name in steps:
+            assert steps[name].retry.times == policy.retries, name
+    assert steps["promote"].retry.times == steps["notify"].retry.times == 0
+    # After 1 and 2 minutes, and never later than 15.
+    assert [steps["train"].retry.pause(failures) for failures in (1, 2, 9)] == [60, 120, 900]

@@ -29,12 +29,24 @@ class Notes:
     def skipped(self, step, branch):
         self.events.append(("skipped", step))
 
+    def retrying(self, step, message, pause_s):
+        self.events.append((f"again in {pause_s:g} s", step))
+
     def failed(self, step, message):
         self.events.append(("failed", step))
 
 
-def run(path: Path, workspace: Path, *, number=3, share=0.5, outside="", still_good=lambda _: True):
-    notes = Notes()
+def run(
+    path: Path,
+    workspace: Path,
+    *,
+    number=3,
+    share=0.5,
+    outside="",
+    still_good=lambda _: True,
+    notes=None,
+):
+    notes = notes or Notes()
     parameters = {"first_number": number, "second_share": share, "needed": "x"}
     with tempfile.TemporaryFile() as lock:
         results = run_pipeline(
@@ -45,6 +57,7 @@ def run(path: Path, workspace: Path, *, number=3, share=0.5, outside="", still_g
                 outside={"first": outside},
                 lock=lock.fileno(),
                 still_good=still_good,
+                sleep=lambda _: None,
             ),
             notes,
         )
@@ -147,6 +160,34 @@ def test_a_killed_step_leaves_nothing_that_is_taken_for_whole(toy, troubled, tmp
     results, _ = run(toy, tmp_path / "w")
 
     assert results["second"].outputs == {"Output": "3 6 0.5"}
+
+
+def test_a_step_that_says_something_around_it_failed_is_tried_again(
+    troubled, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TOY_TRIES", str(tmp_path / "tries"))
+    results, events = run(troubled("outage"), tmp_path / "w")
+
+    assert results["second"].outputs == {"Output": "3 6 0.5"}
+    # 60 s, then twice as long, but never longer than 90 s.
+    assert events[:6] == [
+        ("started", "first"), ("again in 60 s", "first"),
+        ("started", "first"), ("again in 90 s", "first"),
+        ("started", "first"), ("finished", "first"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("trouble", "times"), [("always out", 3), ("kill", 3), ("mistake", 1), ("bug", 1)]
+)
+def test_what_would_fail_again_is_not_tried_again(troubled, tmp_path, monkeypatch, trouble, times):
+    monkeypatch.setenv("TOY_TRIES", str(tmp_path / "tries"))
+    notes = Notes()
+    with pytest.raises(StepFailedError):
+        run(troubled(trouble), tmp_path / "w", notes=notes)
+
+    assert notes.events.count(("started", "first")) == times
+    assert notes.events[-1] == ("failed", "first")
 
 
 def test_a_damaged_result_is_computed_again(toy, tmp_path):

@@ -56,13 +56,26 @@ def test_the_table_shows_every_step_on_one_line(width):
     assert "· waiting" in embed
 
 
+def test_the_table_says_why_a_step_is_tried_again():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    with LiveTable(["train"], console) as table:
+        table.started("train")
+        table.retrying("train", "train: the [registry] does not answer", 60)
+
+    assert "train: the [registry] does not answer" in screen.getvalue()
+    assert "↻ tried again" in screen.getvalue()
+
+
 def test_plain_lines_say_each_event(capsys):
     lines = PlainLines()
     lines.started("train")
     lines.progressed("train", STATE)
     lines.finished(result("train", cached=False))
+    lines.retrying("embed", "embed: the registry does not answer", 60)
     lines.failed("embed", "no")
 
     assert capsys.readouterr().err.splitlines() == [
-        "train: started", "train: done in 12 s", "embed: failed",
+        "train: started", "train: done in 12 s", "embed: the registry does not answer",
+        "embed: tried again in 60 s (Ctrl-C to stop)", "embed: failed",
     ]  # fmt: skip
