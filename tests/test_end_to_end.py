@@ -17,6 +17,7 @@ import pytest
 
 from components.contracts.bundle import list_files, read_manifest, write_manifest
 from components.registry.registry import Registry
+from tests.chromium import CHROMIUM, Browser
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.multiprocess, pytest.mark.server]
 
@@ -95,7 +96,7 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     assert set(first["metrics"]["shopper"]) >= {
         "leaf_hit_at_10", "leaf_precision_at_10", "product_recall_at_1", "product_recall_at_10",
     }  # fmt: skip
-    assert (workspace / "report.html").stat().st_size < 2_000_000
+    _pages_are_for_people(workspace, tmp_path / "profile")
     assert "lookalike index rollback" in text
 
     again_code, again, _ = run(shop, workspace, *easy)
@@ -162,6 +163,28 @@ def test_from_catalog_to_promotion_refusal_and_rollback(shop, tmp_path, dev_mini
     assert verified.returncode == 1
     assert "golden" in verified.stdout + verified.stderr
     assert "Traceback" not in verified.stderr
+
+
+def _pages_are_for_people(workspace: Path, profile: Path) -> None:
+    """Looks at the run's report and at every step's, on a phone, in a frame and in the dark."""
+    pages = {path.parts[-4]: path for path in workspace.glob("steps/*/*/outputs/report.html")}
+    assert set(pages) == {
+        "catalog", "transform", "train", "embed", "index", "evaluate", "human_eval", "promote",
+    }  # fmt: skip
+    pages["run"] = workspace / "report.html"
+    assert {name for name, path in pages.items() if path.stat().st_size > 2_000_000} == set()
+    if CHROMIUM is None:
+        return
+    browser = Browser(profile)
+    try:
+        for name, path in pages.items():
+            for width, dark in ((390, False), (800, True), (1280, False)):
+                browser.size(width, dark=dark)
+                browser.open(path.as_uri())
+                assert browser.run("document.documentElement.scrollWidth") <= width, (name, width)
+                assert browser.complaints() == [], name
+    finally:
+        browser.close()
 
 
 def _readme_block(heading: str) -> list[str]:

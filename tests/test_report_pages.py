@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +13,16 @@ from components.contracts import page
 from components.embed.report import histogram
 from components.evaluate.forest import Bar, forest
 from components.train.report import training_report
+from tests.chromium import CHROMIUM, Browser
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--force-device-scale-factor=1",
-)  # fmt: skip
-# In a frame as the pipeline UI shows it: without scripts of its own, measured from outside.
+# As the pipeline UI shows it: in a frame, without scripts of its own.
 FRAME = (
-    '<!doctype html><body style="margin:0"><iframe srcdoc="{page}" style="width:100%;height:800px;'
-    'border:0"></iframe><script>addEventListener("load",()=>{{const d=document.querySelector('
-    '"iframe").contentDocument.documentElement;document.title=`wide ${{d.scrollWidth}} of '
-    "${{innerWidth}} tall ${{d.scrollHeight}}`}})</script></body>"
+    '<!doctype html><meta name="viewport" content="width=device-width"><body style="margin:0">'
+    '<iframe srcdoc="{page}" style="width:100%;height:800px;border:0"></iframe>'
+)
+MEASURE = (
+    "(()=>{const d=document.querySelector('iframe').contentDocument.documentElement;"
+    "return [d.scrollWidth,d.scrollHeight]})()"
 )
 
 pytestmark = [
@@ -67,24 +63,26 @@ def training() -> str:
     return training_report(card=card, history=history, confusions=confusions)
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
 @pytest.mark.parametrize("width", [500, 1280])
 @pytest.mark.parametrize("make", [evaluation, embeddings, training])
-def test_a_page_fits_its_frame(make, width: int, tmp_path: Path) -> None:
+def test_a_page_fits_its_frame(browser, make, width: int, tmp_path: Path) -> None:
     text = make()
     assert len(text) < 2_000_000
     assert re.findall(r"""(?:src|href)=["'](?!data:)""", text) == []
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(page=text.replace("&", "&amp;").replace('"', "&quot;")))
-    run = subprocess.run(
-        [
-            str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}",
-            f"--window-size={width},900", "--virtual-time-budget=2000", "--dump-dom",
-            frame.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    measured = re.search(r"wide (\d+) of (\d+) tall (\d+)", run.stdout)
-    assert measured, run.stderr[-2000:]
-    wide, given, tall = map(int, measured.groups())
-    assert wide <= given
+
+    browser.size(width)
+    browser.open(frame.as_uri())
+    wide, tall = browser.run(MEASURE)
+
+    assert wide <= width
     assert tall > 200
+    assert browser.complaints() == []

@@ -211,8 +211,13 @@ def to_markdown(verdict: Verdict) -> str:
     )
 
 
-def _cell(text: str) -> str:
-    return f"<td>{html.escape(text)}</td>"
+# Without a heading above them, on a phone, these would not explain themselves.
+_LABELLED = frozenset(COLUMNS) - {"status", "check", "reason"}
+
+
+def _cell(column: str, text: str) -> str:
+    label = f' data-label="{column}"' if column in _LABELLED else ""
+    return f"<td{label}>{html.escape(text)}</td>"
 
 
 def to_html(verdict: Verdict) -> str:
@@ -220,7 +225,7 @@ def to_html(verdict: Verdict) -> str:
     head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
     body = "".join(
         f'<tr class="{row[0]}">'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "".join(_cell(column, cell) for column, cell in zip(COLUMNS, row, strict=True))
         + "</tr>"
         for row in rows(verdict)
     )

@@ -17,6 +17,17 @@ from components.registry import publish
 from components.registry.registry import Registry
 
 _MOST_TYPES = 12
+# What the manifest's figures are called here; one that is not listed keeps its own name.
+_FIGURES = {
+    "golden_images": "golden photos",
+    "golden_queries": "golden queries",
+    "index_memory_mb": "searcher's memory, MB",
+    "query_cpu_ms": "a search's CPU time, ms",
+    "query_p50_ms": "a search, median ms",
+    "query_p95_ms": "a search, p95 ms",
+    "recall_at_10": "recall@10 against exact search",
+    "recall_lower": "its lower bound",
+}
 
 
 @dataclass(frozen=True)
@@ -169,14 +180,17 @@ def _side_by_side(before: Manifest | None, after: Manifest | None) -> str:
         size = sum(entry.size for entry in manifest.files.values())
         return {
             "version": manifest.version,
-            "built": manifest.created,
+            "built": manifest.created.replace("T", " ")[:16] + " UTC",
             "mode": manifest.mode,
             "items": f"{manifest.items:,}",
             "encoder": manifest.encoder_digest[:12],
             "taxonomy": manifest.taxonomy_digest[:12],
             "index": str(manifest.index.get("backend", "")),
             "size": f"{size / 2**20:,.1f} MiB",
-            **{key: f"{value:.4g}" for key, value in sorted(manifest.metrics.items())},
+            **{
+                _FIGURES.get(key, key): f"{value:.4g}"
+                for key, value in sorted(manifest.metrics.items())
+            },
         }
 
     old, new = column(before), column(after)
