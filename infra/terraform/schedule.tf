@@ -32,10 +32,14 @@ resource "google_cloud_scheduler_job" "nightly" {
         gcsOutputDirectory = "gs://${google_storage_bucket.runs.name}/pipelines"
         failurePolicy      = "PIPELINE_FAILURE_POLICY_FAIL_FAST"
         parameterValues = merge(var.pipeline_parameters, {
-          catalog  = "gs://${google_storage_bucket.catalog.name}/catalog.csv"
-          taxonomy = "gs://${google_storage_bucket.catalog.name}/taxonomy.csv"
-          registry = "gs://${google_storage_bucket.registry.name}/${local.registry_prefix}"
-          channel  = var.channel
+          catalog               = "gs://${google_storage_bucket.catalog.name}/catalog.csv"
+          taxonomy              = "gs://${google_storage_bucket.catalog.name}/taxonomy.csv"
+          queries               = var.queries == "" ? "" : "gs://${google_storage_bucket.catalog.name}/${var.queries}"
+          votes                 = var.votes == "" ? "" : "gs://${google_storage_bucket.catalog.name}/${var.votes}"
+          registry              = "gs://${google_storage_bucket.registry.name}/${local.registry_prefix}"
+          channel               = var.channel
+          raters                = var.raters
+          notify_webhook_secret = var.notify ? google_secret_manager_secret.used["webhook"].id : ""
         })
       }
     }))

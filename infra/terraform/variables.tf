@@ -76,10 +76,46 @@ variable "pipeline_version" {
   }
 }
 
+variable "queries" {
+  description = "The shopper photos' table in the catalog bucket; empty for none: then quality is measured on catalog images alone."
+  type        = string
+  default     = "queries.csv"
+}
+
+variable "votes" {
+  description = "The crowd's votes in the catalog bucket, such as votes.csv; empty for none."
+  type        = string
+  default     = ""
+}
+
+variable "raters" {
+  description = "Who judges the nightly candidate: web for people, none for nobody (it is built and measured, never promoted)."
+  type        = string
+  default     = "web"
+
+  validation {
+    condition     = contains(["web", "none"], var.raters)
+    error_message = "raters: expected web or none; simulated raters are for demos."
+  }
+}
+
+variable "notify" {
+  description = "Whether the nightly run posts its outcome to the address in the secret webhook."
+  type        = bool
+  default     = false
+}
+
 variable "pipeline_parameters" {
-  description = "Parameters of the scheduled run beside catalog, taxonomy, registry and channel."
-  type        = map(string)
+  description = "Further parameters of the scheduled run by name, numbers as numbers: { evaluate_margin = 0.01 }."
+  type        = any
   default     = {}
+
+  validation {
+    condition = length(setintersection(keys(var.pipeline_parameters), [
+      "catalog", "taxonomy", "queries", "votes", "registry", "channel", "raters", "notify_webhook_secret",
+    ])) == 0
+    error_message = "pipeline_parameters: catalog, taxonomy and registry are the buckets'; queries, votes, channel, raters and notify have variables of their own."
+  }
 }
 
 variable "cluster" {

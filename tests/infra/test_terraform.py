@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 from functools import cache
 
 import hcl2
 import pytest
 
+from pipelines.compiled import VISUAL_SEARCH
+from pipelines.local.ir import read_pipeline
 from serving.metrics import Metrics
 from tests.infra.conftest import INFRA, ROOT, program
 
@@ -229,6 +233,58 @@ def test_the_schedule_starts_a_pinned_version_as_the_builder():
     assert "var.pipeline_version" in body
     assert 'local.emails["builder"]' in body.replace("'", '"')
     assert job["retry_config"]
+
+
+def test_the_nightly_run_passes_parameters_that_the_pipeline_has():
+    body = resources("google_cloud_scheduler_job")["nightly"]["http_target"][0]["body"]
+    source = (TERRAFORM / "schedule.tf").read_text()
+    block = source[source.index("parameterValues") :].partition("})")[0]
+    passed = set(re.findall(r"^ +(\w+) +=", block, flags=re.MULTILINE)) - {"parameterValues"}
+    reserved = set(re.findall(r'"(\w+)"', named("variable")["pipeline_parameters"]["validation"][0]
+                                           ["condition"].replace("'", '"')))  # fmt: skip
+
+    assert {"catalog", "taxonomy", "queries", "votes", "registry", "channel", "raters",
+            "notify_webhook_secret"} == passed == reserved  # fmt: skip
+    assert passed <= set(read_pipeline(VISUAL_SEARCH).parameters)
+    # Only people, or nobody, judge what may reach shoppers at night.
+    assert named("variable")["raters"]["default"] == "web"
+    assert "var.notify" in body
+    assert 'google_secret_manager_secret.used["webhook"].id' in source
+
+
+def evaluated(folder, expression, **variables):
+    """What Terraform makes of an expression over the module's variables, without any provider."""
+    shutil.copy(TERRAFORM / "variables.tf", folder)
+    given = [f"-var={name}={value}" for name, value in variables.items()]
+    return subprocess.run(
+        [program("terraform"), f"-chdir={folder}", "console", "-var=project=my-project",
+         "-var=environment=prod", *given],
+        input=expression, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_number_of_the_nightly_run_stays_a_number(tmp_path):
+    done = evaluated(tmp_path, "jsonencode(var.pipeline_parameters)",
+                     pipeline_parameters='{evaluate_margin=0.01,mode="reuse"}')  # fmt: skip
+
+    assert json.loads(json.loads(done.stdout)) == {"evaluate_margin": 0.01, "mode": "reuse"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("raters", "simulated", "expected web or none"),
+        ("pipeline_parameters", '{channel="x"}', "have variables of their own"),
+        ("pipeline_version", "latest", "expected a commit"),
+        ("keep_versions_days", "1", "expected at least 7"),
+    ],
+)
+def test_what_could_not_be_meant_is_refused_by_name(tmp_path, name, value, words):
+    done = evaluated(tmp_path, f"var.{name}", **{name: value})
+
+    said = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", "", done.stderr).split())
+    assert f"{name}: " in said
+    assert words in said
 
 
 def test_the_example_sets_variables_that_exist():
