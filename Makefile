@@ -79,8 +79,8 @@ bench-registry: $(VENV)/.dev  ## Time status and rollback on 500 bundles and 5,0
 	$(BIN)/python tests/benchmarks/bench_registry.py
 
 .PHONY: bench-index
-bench-index: $(VENV)/.dev  ## Measure the index beside its peers and its targets (an hour; ITEMS=100000: minutes)
-	$(BIN)/python tests/benchmarks/bench_index.py --items $(or $(ITEMS),1000000) \
+bench-index: $(VENV)/.dev  ## Measure the index beside its peers and its targets (an hour; ITEMS=100000: minutes; PART=load: one part)
+	$(BIN)/python tests/benchmarks/bench_index.py $(PART) --items $(or $(ITEMS),1000000) \
 		$(if $(ITEMS),--sharded-items $(ITEMS)) $(if $(BUNDLE),--bundle $(BUNDLE))
 
 .PHONY: bench-pipeline

@@ -1,6 +1,7 @@
 """The figures of the index, each beside its target; one query thread, k = 10.
 
     python tests/benchmarks/bench_index.py [peers|tuner|promise|load|shards|all] [--items N] ...
+    python tests/benchmarks/bench_index.py peers --sets clustered
 
 `peers`: frontiers of ours, hnswlib, faiss and usearch on homegoods embeddings, Fashion-MNIST pixels
 and clustered vectors. `tuner`: the tuner's choice beside an exhaustive grid's. `promise`: how often
@@ -34,6 +35,7 @@ from components.search.searcher import IndexParameters
 K = 10
 RECALL = 0.95
 PARTS = ("peers", "tuner", "promise", "load", "shards")
+SETS = ("homegoods", "fashion-mnist", "clustered")
 
 
 def peers(
@@ -71,6 +73,17 @@ def tuned_parameters(vectors: np.ndarray, queries: np.ndarray, seconds: float) -
     config = IndexConfig(recall_target=RECALL, tuning_seconds=seconds, brute_force_below=1000)
     items = [Item(f"i{n}", "", "", "", f"p{n}") for n in range(len(vectors))]
     return tune(items, vectors, queries[:0], config).searcher.parameters
+
+
+def vectors_of(name: str, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns a set's vectors and queries, None for one that this machine lacks."""
+    if name == "clustered":
+        return index_data.clustered(options.items, 128, 2000)
+    if name == "fashion-mnist":
+        return index_data.fashion_mnist() if index_data.FASHION.is_dir() else None
+    if options.bundle:
+        return index_data.bundle_vectors(options.bundle)
+    return index_data.pixels(Path(__file__).parents[1] / "data/dev-mini/images")
 
 
 def frontier(report: Report) -> Iterable[benchmark.Measured]:
@@ -122,6 +135,10 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
     parser.add_argument("--items", type=int, default=1_000_000, help="clustered vectors")
     parser.add_argument("--sharded-items", type=int, default=5_000_000)
+    parser.add_argument(
+        "--sets", nargs="+", default=SETS, choices=SETS, help="whose peers are measured"
+    )
+    parser.add_argument("--tuner-items", type=int, default=30_000)
     parser.add_argument("--tuning-seconds", type=float, default=300.0)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--bundle", type=Path, help="whose embeddings to use; else pixels")
@@ -133,21 +150,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work) as scratch:
         work = Path(scratch)
         if "peers" in parts:
-            sets = {
-                "homegoods": index_data.bundle_vectors(options.bundle)
-                if options.bundle
-                else index_data.pixels(Path(__file__).parents[1] / "data/dev-mini/images")
-            }
-            if index_data.FASHION.is_dir():
-                sets["fashion-mnist"] = index_data.fashion_mnist()
-            sets["clustered"] = index_data.clustered(options.items, 128, 2000)
-            for name in list(sets):
-                reports = peers(
-                    name, *sets.pop(name), tuning_seconds=options.tuning_seconds, work=work
-                )
+            for name in options.sets:
+                if (drawn := vectors_of(name, options)) is None:
+                    say(f"\n{name}: not on this machine, left out")
+                    continue
+                reports = peers(name, *drawn, tuning_seconds=options.tuning_seconds, work=work)
                 figures += peer_figures(name, reports, gate=name == "clustered")
+                del drawn
         if "tuner" in parts:
-            figures += tuner()
+            figures += tuner(options.tuner_items)
         if "promise" in parts:
             figures += promise(options.seeds)
         if "load" in parts:
