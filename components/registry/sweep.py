@@ -8,17 +8,20 @@ last time and the files removed, the manifest first. Killed anywhere, the next s
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from components.contracts.bundle import MANIFEST_FILE, check_version
+from components.contracts.delta import KEY
 from components.contracts.errors import InputError, LookalikeError
 from components.registry import claims, publish, swap
 from components.registry.backoff import Backoff, write_once
 from components.registry.channel import ChannelState
 from components.registry.object_store import (
     ObjectInfo,
+    ObjectNotFoundError,
     ObjectStore,
     PreconditionFailedError,
 )
@@ -75,6 +78,29 @@ def references(states: Iterable[ChannelState]) -> dict[str, str]:
     return found
 
 
+def origins(store: ObjectStore, versions: Iterable[str]) -> dict[str, str]:
+    """Returns the whole builds that deltas came from, each with the reason in words.
+
+    A delta is served without its origin, but it lives on the judgement of it: its promotion, the
+    verdict on it and the next delta read the origin's files.
+
+    Args:
+        store: The registry's store.
+        versions: Published versions that stay.
+    """
+    found: dict[str, str] = {}
+    for version in sorted(versions):
+        # Read leniently: what another release has written may name an origin, too. What is no
+        # JSON, or gone, is nobody's to load and needs nothing.
+        try:
+            manifest = json.loads(store.read(publish.bundle_key(version))[0])
+            origin = check_version(manifest["lineage"][KEY]["origin"])
+        except (ObjectNotFoundError, ValueError, KeyError, TypeError, InputError):
+            continue
+        found.setdefault(origin, f"the whole build that {version} came from")
+    return found
+
+
 def plan(store: ObjectStore, *, keep: int, older_than_s: float, now: float | None = None) -> Plan:
     """Says what a sweep would remove; changes nothing.
 
@@ -119,6 +145,9 @@ def plan(store: ObjectStore, *, keep: int, older_than_s: float, now: float | Non
             kept[version] = "younger than asked for"
         else:
             doomed.append(Doomed(version, "bundle", len(infos), size, age))
+    whole = origins(store, kept.keys() & published.keys())
+    kept |= {one.version: whole[one.version] for one in doomed if one.version in whole}
+    doomed = [one for one in doomed if one.version not in whole]
     return Plan(tuple(doomed), kept)
 
 
@@ -133,6 +162,11 @@ def sweep(store: ObjectStore, doomed: Sequence[Doomed], backoff: Backoff) -> lis
     for name in swap.channel_names(store):
         swap.touch(store, name, backoff)
     referred = references(swap.read_state(store, name) for name in swap.channel_names(store))
+    # A delta that was published, or whose sentence was overtaken by a promotion, since the plan.
+    condemned = {one.version for one in doomed}
+    manifests = store.list("bundles/", name=MANIFEST_FILE)
+    staying = {info.key.split("/")[1] for info in manifests} - condemned
+    referred |= origins(store, staying | referred.keys())
     removed = [one for one in doomed if one.version not in referred and _remove(store, one)]
     _pardon(store, referred)
     _forget_claims(store)

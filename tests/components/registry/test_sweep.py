@@ -57,6 +57,55 @@ def test_spares_what_channels_refer_to(registry: Registry) -> None:
     }
 
 
+def delta_of(origin: str) -> dict[str, object]:
+    """The lineage that a delta's manifest holds."""
+    return {"delta": {"origin": origin, "origin_digest": "0" * 64, "base": origin, "depth": 1}}
+
+
+def test_spares_the_whole_build_that_a_delta_came_from(
+    registry: Registry, tmp_path: Path, make_bundle: Make
+) -> None:
+    for version in ("d1", "d2"):
+        lineage = delta_of("v1" if version == "d1" else "v2")
+        registry.publish_bundle(make_bundle(tmp_path / "built", version, lineage=lineage))
+    registry.move("prod", to="d1", who="a", why="b")
+    plan = sweep.plan(registry.store, keep=0, older_than_s=0, now=time.time() + 60)
+    # d2 is nobody's, so that its origin is not needed either.
+    assert [one.version for one in plan.doomed] == ["d2", "v2", "v3", "v4"]
+    assert plan.kept == {"d1": "live on prod", "v1": "the whole build that d1 came from"}
+    removed = sweep.sweep(registry.store, plan.doomed, QUICK)
+    assert [one.version for one in removed] == ["d2", "v2", "v3", "v4"]
+    assert sorted(registry.versions()) == ["d1", "v1"]
+
+
+def test_a_delta_promoted_after_the_plan_saves_its_origin(
+    registry: Registry, tmp_path: Path, make_bundle: Make
+) -> None:
+    registry.publish_bundle(make_bundle(tmp_path / "built", "d1", lineage=delta_of("v1")))
+    plan = sweep.plan(registry.store, keep=0, older_than_s=0, now=time.time() + 60)
+    assert [one.version for one in plan.doomed] == ["d1", "v1", "v2", "v3", "v4"]
+    registry.move("prod", to="d1", who="a", why="b")
+    removed = sweep.sweep(registry.store, plan.doomed, QUICK)
+    assert [one.version for one in removed] == ["v2", "v3", "v4"]
+    assert list(registry.store.list("condemned/")) == []
+
+
+def test_a_delta_published_after_the_plan_saves_its_origin(
+    registry: Registry, tmp_path: Path, make_bundle: Make
+) -> None:
+    plan = sweep.plan(registry.store, keep=0, older_than_s=0, now=time.time() + 60)
+    registry.publish_bundle(make_bundle(tmp_path / "built", "d1", lineage=delta_of("v1")))
+    removed = sweep.sweep(registry.store, plan.doomed, QUICK)
+    assert [one.version for one in removed] == ["v2", "v3", "v4"]
+    assert sorted(registry.versions()) == ["d1", "v1"]
+
+
+def test_a_manifest_that_cannot_be_read_names_no_origin(registry: Registry) -> None:
+    registry.store.write("bundles/v2/manifest.json", b"{not json")
+    registry.store.write("bundles/v3/manifest.json", json.dumps({"lineage": [1]}).encode())
+    assert sweep.origins(registry.store, ["v1", "v2", "v3", "gone"]) == {}
+
+
 def test_what_fell_out_of_the_last_fifty_moves_may_go(registry: Registry) -> None:
     registry.move("prod", to="v4", who="a", why="b")
     for number in range(51):
