@@ -225,6 +225,7 @@ def let_simulated_raters_rate(
         undecided=lambda labels: (
             evaluate(campaign, labels, campaign.config, now=now)[0].status == "undecided"
         ),
+        alpha=campaign.alpha,
     )
     return log.append_many(
         [Record.of(rating, campaign=campaign.id, source="simulated", at=now) for rating in fresh]

@@ -9,6 +9,7 @@ pair beyond the next look may turn out not to be needed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Sequence
 
 from components.human_eval.aggregate import Labels
 from components.human_eval.config import GateConfig
@@ -19,6 +20,40 @@ from components.human_eval.plan import WHOLE, Plan
 
 # Draws of a department, and comparisons, that are issued beyond what is complete.
 _AHEAD = 4
+
+
+def worth_rating(
+    plan: Plan,
+    labels: Labels,
+    config: GateConfig,
+    *,
+    undecided: Callable[[Labels], bool],
+    alpha: float = 0.0,
+    ahead: Sequence[int] = (1,),
+    asked_again: Collection[str] = (),
+) -> list[str]:
+    """Returns the live tasks to be rated now, the most urgent first: the rule for whoever issues.
+
+    Args:
+        plan: The sampling plan.
+        labels: What the ratings say so far.
+        config: The policy.
+        undecided: Whether a look would find the evidence wanting; else nothing more is asked.
+        alpha: The error in force, where it was divided; the policy's when 0.
+        ahead: How many looks ahead; later ones come after all of the earlier.
+        asked_again: Pairs of which the owner has asked for more ratings: they come first.
+
+    Returns:
+        Tasks that still need ratings. A census is rated whole.
+    """
+    order = [task for task in plan.recorded_tasks() if task in labels.needed]
+    if plan.sampling == "census":
+        return order
+    found = {task: None for task in order if task in asked_again}
+    if undecided(labels):
+        for step in ahead:
+            found |= dict.fromkeys(wanted(plan, labels, config, alpha=alpha, ahead=step))
+    return list(found)
 
 
 def wanted(

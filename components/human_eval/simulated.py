@@ -21,7 +21,7 @@ from components.human_eval.aggregate import Labels, aggregate, screen
 from components.human_eval.assignments import Work, live_work, qualification
 from components.human_eval.config import GateConfig
 from components.human_eval.history import History
-from components.human_eval.issue import wanted
+from components.human_eval.issue import worth_rating
 from components.human_eval.plan import Plan
 from components.human_eval.ratings import SIMULATED_PREFIX, Rating
 
@@ -192,6 +192,7 @@ def run_panel(
     history: History | None = None,
     *,
     undecided: Callable[[Labels], bool] = lambda _labels: True,
+    alpha: float = 0.0,
 ) -> list[Rating]:
     """Returns the panel's further ratings: qualification, live work, and what is issued again.
 
@@ -202,6 +203,7 @@ def run_panel(
         given: Ratings of an earlier attempt; nobody answers a task twice.
         history: Earlier judgements: who is qualified by them is not asked to qualify again.
         undecided: Whether more is to be rated; asked after every batch. A census is rated whole.
+        alpha: The error in force, where it was divided; the policy's when 0.
     """
     everyone = panel(config.panel)
     view = plan.rater_view()
@@ -230,7 +232,7 @@ def run_panel(
         needed = state.still_needed()
         if not census:
             labels = aggregate(plan, ratings, config, before)
-            next_tasks = wanted(plan, labels, config) if undecided(labels) else []
+            next_tasks = worth_rating(plan, labels, config, undecided=undecided, alpha=alpha)
             needed = {task: needed[task] for task in next_tasks if task in needed}
         staying = [
             report.rater_id

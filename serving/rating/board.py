@@ -17,20 +17,24 @@ import numpy as np
 from components.human_eval.config import GateConfig
 from components.human_eval.owner_actions import Actions
 from components.human_eval.plan import Pair, Plan
-from components.human_eval.raters import SIMILAR, RaterReport, youden
+from components.human_eval.raters import SIMILAR, RaterReport
 from components.human_eval.rating_records import CLOCK_SKEW, CORRECTION_WINDOW, Entry, Record
 from components.human_eval.ratings import Rating
+from serving.rating.fairness import keeps_last, left_to, raters_short
+from serving.rating.practice import Practice
+from serving.rating.standing import (
+    BANNED,
+    DONE,
+    LIVE,
+    NOT_ADMITTED,
+    QUALIFYING,
+    Progress,
+    Totals,
+)
 
 STRETCH_GAP_S = 300.0
-_ROUNDING = 1e-9
-# Phases of a rater.
-QUALIFYING, LIVE, NOT_ADMITTED, BANNED, DONE = (
-    "qualifying",
-    "live",
-    "not admitted",
-    "banned",
-    "done",
-)
+# Who has not answered for so long is not waited for.
+_AT_WORK_S = 8 * 3600.0
 
 
 @dataclass
@@ -46,51 +50,10 @@ class _Rater:
     last_at: float = 0.0
     stretch_from: float = 0.0
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a rater and the campaign are.
-
-    Attributes:
-        phase: `qualifying`, `live`, `not admitted`, `banned` or `done`.
-        qualified: Golds answered of this attempt.
-        qualification: Golds of an attempt.
-        attempt: 1; 2 for who tries again; 0 for who has qualified in an earlier campaign.
-        rated: Answers to live work, hidden golds among them: nobody is told which these are.
-        complete: Live pairs that need no more ratings.
-        pairs: Live pairs.
-        stretch_s: Seconds since this rater's last longer pause.
-    """
-
-    phase: str
-    qualified: int
-    qualification: int
-    attempt: int
-    rated: int
-    complete: int
-    pairs: int
-    stretch_s: float
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What the owner's page counts.
-
-    Attributes:
-        complete: Live pairs that need no more ratings.
-        pairs: Live pairs.
-        given: Answers so far.
-        needed: Counted ratings that live pairs still need.
-        reports: What the newest comparison of the raters said.
-        set_aside: Records that do not count, by reason.
-    """
-
-    complete: int
-    pairs: int
-    given: int
-    needed: int
-    reports: tuple[RaterReport, ...]
-    set_aside: dict[str, int]
+    @property
+    def live(self) -> int:
+        """Answers to live pairs."""
+        return len(self.answers) - len(self.golds)
 
 
 def _correction(before: Record, record: Record, when: datetime) -> str:
@@ -144,19 +107,14 @@ class Board:
         self._order = plan.recorded_tasks()
         self._place = {task: number for number, task in enumerate(self._order)}
         self._front = 0
-        self._sides = {
-            side: [g.task_id for g in plan.golds if ((g.gold or 0) >= SIMILAR) == side]
-            for side in (True, False)
-        }
-        half = (config.qualification_golds + 1) // 2
-        self._half = half
-        self._size = sum(min(half, len(golds)) for golds in self._sides.values())
+        self._practice = Practice(plan, config, self._rng)
+        self._listed: tuple[str, ...] | None = None
+        self._labels = 0
         self._raters: dict[str, _Rater] = {}
         self._by_task: dict[str, dict[str, Record]] = {}
         self._graded: Counter[str] = Counter()
         self._unsure: Counter[str] = Counter()
         self._complete: set[str] = set()
-        self._gold_answers: Counter[str] = Counter()
         self._earlier: dict[str, dict[str, int | None]] = {}
         for rating in earlier:
             if rating.task_id in self._place:
@@ -203,7 +161,8 @@ class Board:
         gold = self.pairs[task].gold is not None
         if gold:
             rater.golds[task] = record
-            self._gold_answers[task] += before is None
+            if before is None:
+                self._practice.note_answer(task)
         if rater.counted:
             self._add(record, +1)
         if at - rater.last_at > STRETCH_GAP_S:
@@ -257,6 +216,7 @@ class Board:
             for rater_id in changed.intersection(grades):
                 kind = self._unsure if grades[rater_id] is None else self._graded
                 kind[task] += 1 if rater_id in counted else -1
+                self._labels += 1 if rater_id in counted else -1
             self._check_complete(task)
 
     def _settle(self, rater_id: str) -> None:
@@ -271,6 +231,7 @@ class Board:
     def _add(self, record: Record, sign: int) -> None:
         task = record.task_id
         (self._unsure if record.grade is None else self._graded)[task] += sign
+        self._labels += sign * (task in self._place)
         self._check_complete(task)
 
     def _check_complete(self, task: str) -> None:
@@ -307,61 +268,30 @@ class Board:
         rater = self._raters.get(rater_id)
         if rater is None or self._attempt(rater)[1] > 0:
             return QUALIFYING
-        passed = rater.veteran or self._gold_index(list(rater.golds.values())) >= (
-            self.config.gold_youden - _ROUNDING
-        )
+        passed = rater.veteran or self._practice.passed(list(rater.golds.values()))
         if not passed or rater.failed:
             return NOT_ADMITTED
-        return DONE if len(rater.answers) - len(rater.golds) >= self._quota else LIVE
+        return DONE if rater.live >= self._quota else LIVE
 
     def _attempt(self, rater: _Rater) -> tuple[int, int]:
-        """Returns the attempt at qualification, and how many of its golds are to be answered.
-
-        Who fails the first may read the guidelines again and try once more, on other golds.
-        """
-        if rater.veteran:
-            return 0, 0
-        size = self._size
-        mine = sorted(rater.golds.values(), key=lambda record: record.at)
-        if len(mine) < size:
-            return 1, size - len(mine)
-        if self._gold_index(mine[:size]) >= self.config.gold_youden - _ROUNDING:
-            return 1, 0
-        if min(len(golds) for golds in self._sides.values()) < 2 * self._half:
-            return 1, 0
-        return 2, max(0, 2 * size - len(mine))
-
-    def _gold_index(self, records: Sequence[Record]) -> float:
-        positive = np.array([(self.pairs[r.task_id].gold or 0) >= SIMILAR for r in records])
-        # Not being able to tell a gold is a wrong answer, as the gate has it.
-        said = np.array(
-            [
-                (r.grade >= SIMILAR) if r.grade is not None else not truth
-                for r, truth in zip(records, positive, strict=True)
-            ]
-        )
-        index = youden(said.astype(bool), positive.astype(bool)) if len(records) else None
-        return -1.0 if index is None else index
+        """Returns the attempt at qualification, and how many of its golds are to be answered."""
+        return (0, 0) if rater.veteran else self._practice.attempt(rater.golds)
 
     def gold_score(self, rater_id: str) -> tuple[int, int]:
         """Returns how many of the newest attempt's golds were right, and of how many."""
         rater = self._raters.get(rater_id)
         if rater is None:
             return 0, 0
-        attempt, _ = self._attempt(rater)
-        mine = sorted(rater.golds.values(), key=lambda record: record.at)
-        mine = mine[max(0, attempt - 1) * self._size : attempt * self._size]
-        return sum(self.right(record) for record in mine), len(mine)
+        return self._practice.score(rater.golds, self._attempt(rater)[0])
 
     def right(self, record: Record) -> bool:
         """Returns whether an answer to a gold is on the right side of "similar"."""
-        gold = self.pairs[record.task_id].gold or 0
-        return record.grade is not None and (record.grade >= SIMILAR) == (gold >= SIMILAR)
+        return self._practice.right(record)
 
     def progress(self, rater_id: str, *, now: float) -> Progress:
         """Returns how far a rater and the campaign are."""
         rater = self._raters.get(rater_id, _Rater())
-        size = self._size
+        size = self._practice.size
         attempt, left = self._attempt(rater)
         live = max(0, len(rater.answers) - attempt * size)
         resting = now - rater.last_at > STRETCH_GAP_S
@@ -382,11 +312,21 @@ class Board:
 
     def totals(self) -> Totals:
         """Returns what the owner's page counts."""
+        still = {task: self.needed(task) for task in self._order if task not in self._complete}
         return Totals(
             complete=len(self._complete),
             pairs=len(self._order),
             given=sum(len(rater.answers) for rater in self._raters.values()),
-            needed=sum(self.needed(task) for task in self._order if task not in self._complete),
+            needed=sum(still.values()),
+            wanted=sum(self.needed(task) for task in self._list()),
+            short=raters_short(
+                still,
+                {name: self._quota - rater.live for name, rater in self._live().items()},
+                lambda name: self._raters[name].answers,
+                counted=sum(rater.counted for rater in self._raters.values()),
+                least=self.config.least_raters,
+                quota=self._quota,
+            ),
             reports=self._reports,
             set_aside=dict(self.set_aside),
         )
@@ -422,77 +362,71 @@ class Board:
         rater = self._raters.get(rater_id, _Rater())
         phase = self.phase(rater_id)
         if phase == QUALIFYING:
-            return self._qualification(rater)
+            return self._practice.work(rater.golds, rater.answers)
         if phase != LIVE:
             return []
-        left = self._quota - (len(rater.answers) - len(rater.golds))
-        live = self._open_tasks(rater_id, claims, min(size, left))
-        share = self.config.hidden_gold_share
-        work: list[str] = []
-        for task in live:
-            # One gold to (1 - share) / share live pairs, at places that nobody can foresee.
-            if self._rng.random() < share / (1.0 - share):
-                work.extend(self._pick_golds(rater, work, self._side_due(rater), 1))
-            work.append(task)
-        return work
+        left = self._quota_now() - rater.live
+        return self._practice.hide(
+            self._open_tasks(rater_id, claims, max(0, min(size, left))), rater.golds
+        )
+
+    def take_list(self, tasks: Sequence[str] | None) -> None:
+        """Takes in which pairs are worth rating now, the most urgent first; None for all."""
+        self._listed = None if tasks is None else tuple(t for t in tasks if t in self._place)
+
+    def _list(self) -> Sequence[str]:
+        return self._order if self._listed is None else self._listed
+
+    def _quota_now(self) -> int:
+        """Returns how many live ratings a rater may give for now.
+
+        Rating may stop once the listed pairs are complete: nobody may have given too large a share
+        of what there is then.
+        """
+        if self._listed is None:
+            return self._quota
+        soon = self._labels + sum(self.needed(task) for task in self._listed)
+        return min(self._quota, max(1, int(self.config.most_rater_share * soon)))
+
+    def _live(self) -> dict[str, _Rater]:
+        """Returns the raters who may go on."""
+        return {name: r for name, r in self._raters.items() if r.counted and r.live < self._quota}
+
+    def _at_work(self) -> dict[str, int]:
+        """Returns the live answers of those who may go on and have answered lately."""
+        live = self._live()
+        newest = max((rater.last_at for rater in live.values()), default=0.0)
+        return {n: r.live for n, r in live.items() if r.last_at >= newest - _AT_WORK_S}
 
     def _open_tasks(self, rater_id: str, claims: Mapping[str, int], size: int) -> list[str]:
-        """Returns the first open pairs of the recorded order, mixed.
+        """Returns the first open pairs of the list, mixed.
 
         The first, because only the contiguous completed beginning counts; mixed, because in the
         order itself results of the two systems stand next to each other.
         """
         rater = self._raters.get(rater_id, _Rater())
+        tasks = self._list()
+        others = left_to(
+            rater_id, self._at_work(),
+            each=self.config.ratings_per_pair, most_share=self.config.most_rater_share,
+        )  # fmt: skip
         found: list[str] = []
-        number = self._front
-        while number < len(self._order) and len(found) < size:
-            task = self._order[number]
+        number = self._front if self._listed is None else 0
+        while number < len(tasks) and len(found) < size:
+            task = tasks[number]
+            missing = self.needed(task) - claims.get(task, 0)
             if task in self._complete:
-                self._front += number == self._front
+                self._front += self._listed is None and number == self._front
             elif (
-                task not in rater.answers
+                missing > 0
+                and task not in rater.answers
                 and rater_id not in self._earlier.get(task, ())
-                and self.needed(task) > claims.get(task, 0)
+                and not keeps_last(task, missing, others, self._answered)
             ):
                 found.append(task)
             number += 1
         self._rng.shuffle(found)
         return found
 
-    def _qualification(self, rater: _Rater) -> list[str]:
-        attempt, _ = self._attempt(rater)
-        half = attempt * self._half
-        work: list[str] = []
-        for positive in (True, False):
-            mine = sum(
-                ((self.pairs[task].gold or 0) >= SIMILAR) == positive for task in rater.golds
-            )
-            work.extend(self._pick_golds(rater, work, positive, half - mine))
-        self._rng.shuffle(work)
-        return work
-
-    def _side_due(self, rater: _Rater) -> bool:
-        positives = sum((self.pairs[task].gold or 0) >= SIMILAR for task in rater.golds)
-        return 2 * positives <= len(rater.golds)
-
-    def _pick_golds(
-        self, rater: _Rater, taken: Sequence[str], positive: bool, most: int
-    ) -> list[str]:
-        """Returns golds that the rater has not seen, those first that lack few ratings.
-
-        The label's quality is measured on golds with as many ratings as a live pair has; a gold
-        with one rating measures nothing.
-        """
-        enough = self.config.ratings_per_pair
-        fresh = [
-            task
-            for task in self._sides[positive]
-            if task not in rater.answers and task not in taken
-        ]
-        self._rng.shuffle(fresh)
-
-        def due(task: str) -> tuple[bool, int]:
-            given = self._gold_answers[task]
-            return given >= enough, -given if given < enough else given
-
-        return sorted(fresh, key=due)[: max(0, most)]
+    def _answered(self, rater_id: str) -> Mapping[str, Record]:
+        return self._raters[rater_id].answers

@@ -14,36 +14,36 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from components.contracts.errors import LookalikeError
-from components.contracts.files import sha256_bytes
-from components.human_eval.aggregate import screen
+from components.human_eval.aggregate import Labels, aggregate
 from components.human_eval.campaign import TITLES_FILE, open_campaign
 from components.human_eval.history import combine, without
+from components.human_eval.issue import worth_rating
+from components.human_eval.judge import evaluate
 from components.human_eval.owner_actions import Action, Actions, read_actions, record_action
 from components.human_eval.plan import Pair
 from components.human_eval.rating_log import DoubledError, RatingLog
-from components.human_eval.rating_records import CORRECTION_WINDOW, Entry, Record, timestamp
-from components.human_eval.ratings import CANT_TELL, GRADES
+from components.human_eval.rating_records import CORRECTION_WINDOW, Entry, Record
+from components.human_eval.ratings import CANT_TELL
 from components.registry.backoff import Backoff
 from components.registry.campaigns import CampaignState, campaign_prefix, read_state
 from components.registry.object_store import ObjectNotFoundError, ObjectStore
-from serving.rating import board as boards
-from serving.rating.board import Board, Progress, Totals
+from serving.rating import standing
+from serving.rating.admission import (
+    RefusedError,
+    before_at,
+    check_correction,
+    check_form,
+    read_form,
+    record_of,
+)
+from serving.rating.board import Board
 from serving.rating.leases import Leases
-from serving.rating.links import BadTokenError, Secrets
+from serving.rating.links import Secrets
 from serving.rating.pictures import Pictures
+from serving.rating.standing import Progress, Totals
 
-# An answer to a page that is older than this is asked anew.
-_STALE = timedelta(hours=12)
-_MOST_SECONDS = 3600.0
-
-
-class RefusedError(LookalikeError):
-    """An answer that is not taken, with a reason to count by and one for the rater."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        """Keeps the reason beside the text for people."""
-        super().__init__(text)
-        self.reason = reason
+# Looks that work is given out ahead of: raters who are faster than others need not wait.
+_AHEAD = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Desk:
                 f"campaign {campaign}: {'; '.join(opened.problems)}; nobody is asked to rate it: "
                 "publish the candidate again"
             )
+        self._opened = opened
         self.created = opened.created
         self.config = opened.config
         self.plan = opened.plan
@@ -152,22 +153,35 @@ class Desk:
             self._dirty = self._dirty or bool(entries)
 
     def judge(self) -> None:
-        """Has the gate's own screening say whose labels count, when there is something new."""
+        """Has the gate itself say whose labels count and what is worth rating; if there is news."""
         with self._lock:
             if not self._dirty:
                 return
             self._dirty = False
             ratings, actions = self.board.ratings(), self.board.actions
         history = without(self._history, actions.banned)
-        reports = screen(self.plan, ratings, self.config, history, actions.extra).reports
+        labels = aggregate(self.plan, ratings, self.config, history, actions.extra)
+        # The rule of `issue`, as for files: what is decided already is asked of nobody.
+        listed = worth_rating(
+            self.plan, labels, self.config,
+            undecided=self._undecided, alpha=self._opened.alpha, ahead=_AHEAD,
+            asked_again=actions.extra,
+        )  # fmt: skip
         with self._lock:
-            self.board.take_reports(reports)
+            self.board.take_reports(labels.raters)
+            self.board.take_list(None if self.plan.sampling == "census" else listed)
 
     def deadline(self) -> datetime:
         """Returns when the campaign expires."""
         return self.created + timedelta(hours=self.config.deadline_hours)
 
     # Work.
+
+    def _undecided(self, labels: Labels) -> bool:
+        """Returns whether a look now would find the evidence wanting."""
+        now = datetime.now(UTC)
+        verdict, _ = evaluate(self._opened, labels, self.config, now=now, own=True)
+        return verdict.status == "undecided"
 
     def open(self) -> bool:
         """Returns whether answers still count."""
@@ -188,11 +202,11 @@ class Desk:
         with self._lock:
             last = self.board.last_answer(rater_id)
             # After feedback on a gold everybody would be right.
-            if last is None or self.board.phase(rater_id) == boards.QUALIFYING:
+            if last is None or self.board.phase(rater_id) == standing.QUALIFYING:
                 return None
             if self.board.progress(rater_id, now=now).rated < 1:
                 return None
-        if now - _seconds(last.at) > CORRECTION_WINDOW.total_seconds():
+        if now - before_at(last) > CORRECTION_WINDOW.total_seconds():
             return None
         grade = CANT_TELL if last.grade is None else str(last.grade)
         return self._task(rater_id, last.task_id, last.revision + 1, now, grade=grade)
@@ -246,14 +260,14 @@ class Desk:
 
     def _unanswered(self, rater_id: str, tasks: tuple[str, ...]) -> list[str]:
         phase = self.board.phase(rater_id)
-        if phase not in (boards.QUALIFYING, boards.LIVE):
+        if phase not in (standing.QUALIFYING, standing.LIVE):
             return []
         return [
             task
             for task in tasks
             if task in self.board.pairs
             and self.board.answer(rater_id, task) is None
-            and (phase == boards.LIVE or self.board.pairs[task].gold is not None)
+            and (phase == standing.LIVE or self.board.pairs[task].gold is not None)
         ]
 
     def _refill(self, rater_id: str, now: float) -> list[str]:
@@ -284,7 +298,7 @@ class Desk:
         counts: Counter[str] = Counter()
         for lease in self.leases.active(now=now):
             # Who may not go on holds nothing.
-            if lease.rater_id != rater_id and self.board.phase(lease.rater_id) == boards.LIVE:
+            if lease.rater_id != rater_id and self.board.phase(lease.rater_id) == standing.LIVE:
                 counts.update(
                     task for task in lease.tasks if self.board.answer(lease.rater_id, task) is None
                 )
@@ -350,54 +364,20 @@ class Desk:
 
     def _checked(self, rater_id: str, token: str, grade: str, now: float) -> Record:
         """Returns the record of an answer that may be taken."""
-        try:
-            value = self._keys.verify("assignment", token)
-            campaign, name, task = str(value["k"]), str(value["n"]), str(value["t"])
-            revision, issued = int(value["v"]), float(value["i"]) / 1000
-        except BadTokenError as error:
-            raise RefusedError(error.reason, "this form is not one of ours; go on here") from None
-        except (KeyError, TypeError, ValueError):
-            raise RefusedError("tampered", "this form is not one of ours; go on here") from None
+        form = read_form(self._keys, token, rater_id)
         with self._lock:
             phase = self.board.phase(rater_id)
-        checks = (
-            (name != rater_id, "tampered", "this form was made for somebody else"),
-            (campaign != self.campaign, "other_campaign",
-             "this pair belongs to a campaign that has ended; go on with this one"),
-            (not self.open(), "closed", "this campaign has ended; thank you"),
-            (phase in (boards.BANNED, boards.NOT_ADMITTED), "banned",
-             "your ratings are not taken any more"),
-            (task not in self.board.pairs, "unknown_task", "this pair is not in the campaign"),
-            (grade not in GRADES, "grade_out_of_range", "choose one of 0, 1, 2, 3 or can't tell"),
-            (issued > now + 60, "out_of_clock_order",
-             "this page seems to come from the future; go on here"),
-            (now - issued > _STALE.total_seconds(), "stale",
-             "this page was open for too long; go on here"),
+            before = self.board.answer(rater_id, form.task) if form.revision else None
+        check_form(
+            form, grade, phase,
+            campaign=self.campaign, tasks=self.board.pairs, open_now=self.open(), now=now,
         )  # fmt: skip
-        for bad, reason, text in checks:
-            if bad:
-                raise RefusedError(reason, text)
         at = now
-        if revision:
-            with self._lock:
-                before = self.board.answer(rater_id, task)
-            if before is None or before.revision not in (revision - 1, revision):
-                raise RefusedError("doubled", "this answer was corrected before")
-            if now - _seconds(before.at) > CORRECTION_WINDOW.total_seconds():
-                raise RefusedError("late_correction", "it is too late to change that answer")
+        if form.revision:
+            check_correction(form, before, now=now)
             # Clocks may step back between two answers; the order may not.
-            at = max(at, _seconds(before.at))
-        return Record(
-            task_id=task,
-            rater_id=rater_id,
-            grade=None if grade == CANT_TELL else int(grade),
-            seconds=min(max(0.0, now - issued), _MOST_SECONDS),
-            at=timestamp(datetime.fromtimestamp(at, UTC)),
-            campaign=self.campaign,
-            source="simulated" if rater_id.startswith("simulated:") else "web",
-            revision=revision,
-            assignment=sha256_bytes(token.encode())[:16],
-        )
+            at = max(at, before_at(before))
+        return record_of(form, rater_id, grade, token, at=at, now=now)
 
     def _apply(self, record: Record) -> None:
         with self._lock:
@@ -446,10 +426,6 @@ class Desk:
         )
         self.catch_up()
         return entry
-
-
-def _seconds(at: str) -> float:
-    return datetime.fromisoformat(at).timestamp()
 
 
 def _titles(store: ObjectStore, prefix: str) -> dict[str, str]:

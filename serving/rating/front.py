@@ -12,8 +12,7 @@ from components.contracts.images import BadImageError
 from components.human_eval.plan import Pair
 from components.human_eval.ratings import SIMULATED_PREFIX
 from serving import log
-from serving.rating import board as boards
-from serving.rating import pages
+from serving.rating import pages, standing
 from serving.rating.desk import Desk
 from serving.rating.links import RATER, Pass
 from serving.rating.pictures import KIND
@@ -107,17 +106,17 @@ def turn_away(desk: Desk, person: Pass) -> Response | None:
         text = "This campaign has ended. Thank you: every answer you gave was kept."
         return page(pages.message_page("All done", text, refresh=60))
     texts = {
-        boards.BANNED: (
+        standing.BANNED: (
             "Thank you for your time",
             "Your ratings are not taken any more. Ask the campaign's owner if you think that "
             "this is a mistake.",
         ),
-        boards.NOT_ADMITTED: (
+        standing.NOT_ADMITTED: (
             "Thank you for your time",
             "Your answers differ too much from the known ones, or from those of the others, to "
             "count. That happens; this task does not suit everybody.",
         ),
-        boards.DONE: (
+        standing.DONE: (
             "You have done your share",
             "No rater gives more than a quarter of all ratings, and you have given yours. "
             "Thank you!",
@@ -125,7 +124,7 @@ def turn_away(desk: Desk, person: Pass) -> Response | None:
     }
     phase = desk.phase(person.name)
     if phase in texts:
-        return page(pages.message_page(*texts[phase]), 200 if phase == boards.DONE else 403)
+        return page(pages.message_page(*texts[phase]), 200 if phase == standing.DONE else 403)
     return None
 
 

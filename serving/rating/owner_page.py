@@ -78,7 +78,9 @@ class Overview:
         complete: Live pairs that need no more ratings.
         pairs: Live pairs.
         given: Answers so far.
-        needed: Counted ratings still needed.
+        needed: Counted ratings still needed, should all pairs be rated.
+        wanted: Counted ratings that the pairs given out next still need.
+        short: Raters who are missing.
         raters: The reports of the newest comparison.
         banned: Banned raters, with the reason.
         estimates: What the ratings say.
@@ -99,6 +101,8 @@ class Overview:
     pairs: int
     given: int
     needed: int
+    wanted: int
+    short: int
     raters: Sequence[RaterReport]
     banned: Mapping[str, str]
     estimates: Estimates
@@ -134,12 +138,12 @@ def render(view: Overview, *, csrf: str, message: str = "") -> str:
     body = (
         f'<main class="sheet-page owner">{notice(message, "good")}'
         f"<h1>{html.escape(view.version)}{html.escape(against)}</h1>"
-        f"<p>{_status_line(view)}</p>{simulated}"
+        f"<p>{_status_line(view)}</p>{_short(view)}{simulated}"
         + tiles(
             [
                 (f"{share:.0%}", f"{view.complete:,} of {view.pairs:,} pairs complete"),
                 (f"{view.given:,}", "answers so far"),
-                (f"{view.needed:,}", "ratings still needed at most"),
+                (f"{view.wanted:,}", f"ratings wanted next; {view.needed:,} at most"),
                 (_number(view.estimates.alpha), "agreement (Krippendorff's alpha)"),
                 (_number(view.estimates.youden[0]), "label quality (Youden's J on golds)"),
                 (
@@ -167,6 +171,18 @@ def _status_line(view: Overview) -> str:
     return (
         f"Running until {html.escape(view.deadline)}. It may be decided long before all pairs are "
         "rated; looking early does no harm."
+    )
+
+
+def _short(view: Overview) -> str:
+    """Returns a warning while the raters there are cannot rate everything: early on."""
+    if view.state != "running" or not view.short:
+        return ""
+    more = "1 more rater is" if view.short == 1 else f"{view.short:,} more raters are"
+    return (
+        f'<p class="notice warn" role="status"><b>{more} needed.</b> Nobody may give more than a '
+        "quarter of the ratings and nobody rates a pair twice, so those who qualified until now "
+        "cannot rate all of the pairs: send more links.</p>"
     )
 
 

@@ -111,6 +111,8 @@ def _overview(desks: Desks, desk: Desk, estimator: Estimator) -> owner_page.Over
         pairs=board.pairs,
         given=board.given,
         needed=board.needed,
+        wanted=board.wanted,
+        short=board.short,
         raters=board.reports,
         banned=actions.banned,
         estimates=estimator.newest(desk.channel, desk.campaign),

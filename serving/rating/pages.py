@@ -14,7 +14,7 @@ from importlib import resources
 
 from components.contracts.page import STYLE as REPORT_STYLE
 from serving.rating import guidelines
-from serving.rating.board import Progress
+from serving.rating.standing import Progress
 
 STYLE = REPORT_STYLE + resources.files(__package__).joinpath("style.css").read_text("utf-8")
 SCRIPT = """

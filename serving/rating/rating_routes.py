@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from components.human_eval.ratings import CANT_TELL
 from serving import log
-from serving.rating import board as boards
-from serving.rating import pages
-from serving.rating.desk import Desk, RefusedError, Task
+from serving.rating import pages, standing
+from serving.rating.admission import RefusedError
+from serving.rating.desk import Desk, Task
 from serving.rating.front import Desks, nothing_to_do, page, redirect, turn_away
 from serving.rating.links import Pass
 from serving.rating.sessions import read_form
@@ -70,10 +70,10 @@ def add_rating(app: FastAPI, desks: Desks) -> None:
         if not desks.sessions.same_site(request):
             desk.refused["cross_site"] += 1
             return page(pages.message_page("Not taken", "This form came from another site."), 403)
-        if turned_away is not None and desk.phase(person.name) != boards.DONE:
+        if turned_away is not None and desk.phase(person.name) != standing.DONE:
             desk.refused["closed" if not desk.open() else "banned"] += 1
             return turned_away
-        practising = desk.phase(person.name) == boards.QUALIFYING
+        practising = desk.phase(person.name) == standing.QUALIFYING
         try:
             record = await asyncio.to_thread(
                 desk.rate,
@@ -103,9 +103,9 @@ def _add_asides(app: FastAPI, desks: Desks) -> None:
         done = ""
         if asked == progress.qualification and score:
             done = f"Practice done: {score} of {asked} right. "
-            if progress.phase == boards.LIVE:
+            if progress.phase == standing.LIVE:
                 done += "You are in; now comes the real work, without answers."
-            elif progress.phase == boards.QUALIFYING:
+            elif progress.phase == standing.QUALIFYING:
                 done += "Read the guidelines once more; you have one more try with other pairs."
         return page(
             pages.feedback(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from components.human_eval.aggregate import Labels
 from components.human_eval.config import GateConfig
-from components.human_eval.issue import wanted
+from components.human_eval.issue import wanted, worth_rating
 from components.human_eval.plan import CANDIDATE, INCUMBENT, Comparison, Draw, Pair, Plan
 
 CONFIG = GateConfig(
@@ -73,3 +73,31 @@ def test_with_everything_judged_nothing_is_left():
 def test_many_raters_get_more_at_once():
     few, many = (wanted(PLAN, labels_of({}), CONFIG, ahead=n) for n in (1, 4))
     assert set(few) < set(many)
+
+
+def test_who_issues_work_asks_nearer_looks_first_and_stops_at_a_decision():
+    labels = labels_of({})
+    near = wanted(PLAN, labels, CONFIG)
+    found = worth_rating(PLAN, labels, CONFIG, undecided=lambda _: True, ahead=(1, 2))
+    assert found[: len(near)] == near
+    assert set(found) == set(wanted(PLAN, labels, CONFIG, ahead=2))
+    assert len(found) == len(set(found)) > len(near)
+    assert worth_rating(PLAN, labels, CONFIG, undecided=lambda _: False) == []
+
+
+def test_what_the_owner_asks_again_comes_first_even_when_all_is_decided():
+    last = PLAN.recorded_tasks()[-1]
+    labels = labels_of({})
+    again = worth_rating(
+        PLAN, labels, CONFIG, undecided=lambda _: False, asked_again={last: 2, "gone": 2}
+    )
+    assert again == [last]
+    more = worth_rating(PLAN, labels, CONFIG, undecided=lambda _: True, asked_again={last: 2})
+    assert more[0] == last
+
+
+def test_a_census_is_rated_whole():
+    census = replace(PLAN, sampling="census")
+    rated = {PLAN.recorded_tasks()[0]: 1.0}
+    found = worth_rating(census, labels_of(rated), CONFIG, undecided=lambda _: False)
+    assert found == list(PLAN.recorded_tasks()[1:])
