@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from components.contracts.errors import InputError
+from components.outcome.webhook import check_secret
 from components.registry.channel import check_channel
 from pipelines.local.ir import Scalar
 
@@ -30,7 +31,8 @@ _CHOICES = {
     "human_eval_after_failed_evaluation": ("skip", "ask"),
 }
 _SHARES = ("catalog_max_changed_share",)
-_LEAST = {"judge_wait_minutes": 0.0}
+_WAITS = ("human_eval_wait_minutes", "judge_wait_minutes")
+_LONGEST_WAIT = 7 * 24 * 60
 
 
 def check_values(values: Mapping[str, Scalar]) -> None:
@@ -52,11 +54,13 @@ def check_values(values: Mapping[str, Scalar]) -> None:
             raise InputError(
                 f"{_dotted(name)}: expected a share from 0 to 1, received {values[name]}"
             )
-    for name, least in _LEAST.items():
-        if name in values and not float(values[name]) >= least:
+    for name in _WAITS:
+        if name in values and not 0 <= float(values[name]) <= _LONGEST_WAIT:
             raise InputError(
-                f"{_dotted(name)}: expected {least:g} or more, received {values[name]}"
+                f"{_dotted(name)}: expected 0 to {_LONGEST_WAIT} minutes (a week), received "
+                f"{values[name]}"
             )
+    check_secret(str(values.get("notify_webhook_secret", "")), "notify.webhook_secret")
     if "channel" in values:
         check_channel(values["channel"])
     for step, place in _CONFIGS.items():

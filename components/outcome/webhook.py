@@ -19,6 +19,20 @@ _SECRET = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]+(/versions/[A
 _TIMEOUT_S = 10.0
 
 
+def check_secret(secret: str, name: str = "notify_webhook_secret") -> None:
+    """Refuses what names no secret of Secret Manager; empty names none, and may.
+
+    Raises:
+        InputError: It is something else. What it is is not said: it may be the address itself.
+    """
+    if secret and not _SECRET.fullmatch(secret):
+        raise InputError(
+            f"{name}: expected projects/PROJECT/secrets/SECRET or nothing, received "
+            f"{len(secret)} characters that are no such name (they are not shown: an address is "
+            "a secret)"
+        )
+
+
 def find_webhook(secret: str, *, session: Any = None) -> Webhook | None:
     """Returns where to post; None when nobody wants to be told.
 
@@ -34,10 +48,7 @@ def find_webhook(secret: str, *, session: Any = None) -> Webhook | None:
     """
     if not secret:
         return webhook_from_environment()
-    if not _SECRET.fullmatch(secret):
-        raise InputError(
-            f"notify_webhook_secret {secret!r}: expected projects/PROJECT/secrets/SECRET"
-        )
+    check_secret(secret)
     name = secret if "/versions/" in secret else f"{secret}/versions/latest"
     answer = (session or _session()).get(
         f"https://secretmanager.googleapis.com/v1/{name}:access", timeout=_TIMEOUT_S

@@ -13,9 +13,19 @@ import sys
 from pathlib import Path
 
 from components.contracts.errors import LookalikeError
+from components.registry.object_store import OutcomeUnknownError, RateLimitedError
 
 # kfp reads this at import: the executor alone, without the compiler and the clients.
 os.environ["_KFP_RUNTIME"] = "true"
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether behind an error is a store that was too busy, or whose answer was lost."""
+    while error is not None:
+        if isinstance(error, RateLimitedError | OutcomeUnknownError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +38,14 @@ def main(arguments: list[str]) -> int:
         executor_main.executor_main()
     except LookalikeError as error:
         Path(error_file).write_text(
-            json.dumps({"message": str(error), "exit_code": error.exit_code}), encoding="utf-8"
+            json.dumps(
+                {
+                    "message": str(error),
+                    "exit_code": error.exit_code,
+                    "may_pass": may_pass(error),
+                }
+            ),
+            encoding="utf-8",
         )
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

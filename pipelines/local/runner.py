@@ -1,7 +1,7 @@
 """Runs the steps of a compiled pipeline in order, each in its own process.
 
 A step in a branch runs when the branch's condition holds; an exit handler runs at the end, however
-the others ended, and is told how. A step that was killed, or says that something around it failed,
+the others ended, and is told how. A step that was killed, or to which the registry did not answer,
 is tried again as the pipeline allows; one that failed of its input or of a bug would fail again.
 """
 

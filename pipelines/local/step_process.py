@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts import progress
-from components.contracts.errors import InputError, LookalikeError
+from components.contracts.errors import LookalikeError
 from components.contracts.files import read_json
 from pipelines.local.ir import Scalar, Step
 from pipelines.local.step_cache import StepCache, StepResult, artifact_paths
@@ -33,8 +33,8 @@ class StepFailedError(LookalikeError):
         reason: What went wrong, without where the log is.
         log: The file with all that it printed.
         exit_code: 2 when the step found a mistake in its input, else 1.
-        may_pass: Whether it may go better the next time: the step was killed, or says that
-            something around it failed. A mistake, a bug and a time-out come again.
+        may_pass: Whether it may go better the next time: the step was killed, or the registry was
+            too busy or did not answer. A mistake, a bug and a time-out come again.
     """
 
     def __init__(
@@ -237,9 +237,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _failure(step: str, code: int, error_file: Path, log: Path) -> StepFailedError:
     try:
         record = json.loads(error_file.read_bytes())
-        mistake = int(record["exit_code"]) == InputError.exit_code
         return StepFailedError(
-            step, log, record["message"], int(record["exit_code"]), may_pass=not mistake
+            step, log, record["message"], int(record["exit_code"]), may_pass=record["may_pass"]
         )
     except (OSError, ValueError, KeyError):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -64,9 +64,16 @@ deploymentSpec:
               tries = Path(os.environ.get("TOY_TRIES", "/nowhere"))
               if trouble in ("outage", "always out"):
                   from components.contracts.errors import LookalikeError
+                  from components.registry.object_store import OutcomeUnknownError
                   tries.write_text(tries.read_text() + "." if tries.exists() else ".")
                   if trouble == "always out" or len(tries.read_text()) < 3:
-                      raise LookalikeError("the registry does not answer")
+                      try:
+                          raise OutcomeUnknownError("no answer")
+                      except OutcomeUnknownError as error:
+                          raise LookalikeError("the bundle was not published") from error
+              if trouble == "told":
+                  from components.contracts.errors import LookalikeError
+                  raise LookalikeError("no campaign was ever published")
               Path(table.path, "rows").write_text(str(number))
               Path(report.path).write_text("<p>hello</p>")
               return (number * 2,)

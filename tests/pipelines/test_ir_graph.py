@@ -83,3 +83,19 @@ def test_the_committed_pipelines_are_tried_again_as_their_tasks_say():
     assert steps["promote"].retry.times == steps["notify"].retry.times == 0
     # After 1 and 2 minutes, and never later than 15.
     assert [steps["train"].retry.pause(failures) for failures in (1, 2, 9)] == [60, 120, 900]
+
+
+def test_a_threshold_of_a_gate_reaches_no_step_before_it():
+    steps = {step.name: step for step in read_pipeline(FILES["visual-search"]).steps}
+    order = list(steps)
+    reads = {
+        name: {s.name for s in step.parameters.values() if isinstance(s, FromPipeline)}
+        for name, step in steps.items()
+    }
+
+    for gate in ("evaluate", "human_eval"):
+        before = order[: order.index(gate)]
+        assert {"catalog", "transform", "train", "embed", "index"} <= set(before)
+        for name in before:
+            assert not {p for p in reads[name] if p.startswith(f"{gate}_")}, name
+        assert any(p.startswith(f"{gate}_") for p in reads[gate])

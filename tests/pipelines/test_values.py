@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from components.contracts.errors import InputError
+from components.human_eval.step import judge
 from pipelines.compiled import FILES
 from pipelines.local.ir import read_pipeline
 from pipelines.values import check_values
@@ -32,9 +33,26 @@ def test_the_defaults_are_accepted(path):
         ({"evaluate_margin": float("nan")}, r"evaluate\.margin"),
         ({"human_eval_tau": 1.0}, "tau"),
         ({"human_eval_policy": "lax"}, r"human_eval\.policy: expected one of production, demo"),
-        ({"judge_wait_minutes": -1.0}, r"judge\.wait_minutes: expected 0 or more"),
+        ({"judge_wait_minutes": -1.0}, r"judge\.wait_minutes: expected 0 to 10080 minutes"),
+        ({"human_eval_wait_minutes": -1.0}, r"human_eval\.wait_minutes: expected 0 to 10080"),
+        ({"human_eval_wait_minutes": float("nan")}, r"human_eval\.wait_minutes"),
+        ({"human_eval_wait_minutes": 10081.0}, r"human_eval\.wait_minutes"),
+        ({"notify_webhook_secret": "https://h/x"}, r"notify\.webhook_secret: expected projects/"),
     ],
 )
 def test_a_value_outside_its_range_is_refused_by_name(values, message):
     with pytest.raises(InputError, match=message):
         check_values(values)
+
+
+def test_an_address_given_as_the_secrets_name_is_not_repeated():
+    with pytest.raises(InputError) as caught:
+        check_values({"notify_webhook_secret": "https://hooks.example/T0KEN"})
+
+    assert "T0KEN" not in str(caught.value)
+
+
+@pytest.mark.parametrize("minutes", [-0.5, 10080.5])
+def test_the_step_refuses_the_waits_that_are_refused_here(minutes):
+    with pytest.raises(InputError, match="expected 0 to 10080"):
+        judge("nowhere", "demo", "", "", "", "", wait_minutes=minutes)
