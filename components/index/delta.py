@@ -163,6 +163,7 @@ def build_delta(
             "recall": point.recall,
             "recall_lower": point.recall_lower,
             "recall_queries": config.queries,
+            "shards": len(getattr(grown.searcher, "sizes", (0,))),
         },
         lineage={
             **manifest.lineage,

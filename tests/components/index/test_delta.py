@@ -42,7 +42,7 @@ def write_vectors(directory, items, values):
 class Shelf:
     """A whole build of 60 items, and deltas of it."""
 
-    def __init__(self, root, backend):
+    def __init__(self, root, backend, **config):
         self.root, self.count = root, 0
         self.items, self.vectors = [item(n) for n in range(60)], vectors(60)
         checked, encoder = root / "checked", root / "encoder"
@@ -62,7 +62,7 @@ class Shelf:
             mode="scratch",
             lineage={"run": "nightly"},
             parameters={},
-            config=IndexConfig(backend=backend, tuning_queries=20, latency_queries=2),
+            config=IndexConfig(backend=backend, tuning_queries=20, latency_queries=2, **config),
             bundle=self.base,
             report=root / "index.html",
         )
@@ -85,8 +85,10 @@ class Shelf:
         return self.root / f"delta-{self.count}"
 
 
-@pytest.fixture(params=["brute_force", "ah"])
+@pytest.fixture(params=["brute_force", "ah", "shards"])
 def shelf(tmp_path, request):
+    if request.param == "shards":
+        return Shelf(tmp_path, "ah", shard_items=32)
     return Shelf(tmp_path, request.param)
 
 
@@ -136,6 +138,34 @@ def test_a_delta_is_a_version_of_its_own(shelf):
     assert read_json(bundle / "index/curve.json")["held_out"]["queries"] == 20
     # The base is as it was.
     assert {p: sha256_file(p) for p in shelf.base.rglob("*") if p.is_file()} == before
+
+
+def test_an_index_in_shards_stays_in_shards(tmp_path):
+    shelf = Shelf(tmp_path, "ah", shard_items=32)
+    assert read_manifest(shelf.base).index["shards"] == 2
+    # One replaced in each shard, two added at the end, one taken out of the first: the last item
+    # moves into its gap.
+    new = [item(n, content=f"new {n}") for n in (5, 45, 100, 101)]
+    values = vectors(4, seed=9)
+    bundle = shelf.delta(new, ["i002"], values=values)
+    assert verify(bundle) == []
+    manifest = read_manifest(bundle)
+    assert manifest.index["shards"] == 2
+    index = BundleIndex.load(bundle)
+    assert index.searcher.sizes == (30, 31)
+    assert index.position("i101") == 2
+    for one, vector in zip(new, values):
+        [hits] = index.answer(vector[None], 1)
+        assert hits.item_ids == [one.item_id]
+    asked = vectors(40, seed=70)
+    exact = index.exact().answer(asked, 5)
+    assert [one.item_ids for one in index.answer(asked, 5)] == [one.item_ids for one in exact]
+    # And once more, a delta of the delta, of which whole shards may be gone.
+    gone = [one.item_id for one in index.items[28:]]
+    wide = DeltaConfig(max_changed_share=1.0, queries=20, latency_queries=2)
+    less = shelf.delta((), gone, base=bundle, config=wide)
+    assert read_manifest(less).index["shards"] == 1
+    assert len(BundleIndex.load(less).items) == 28
 
 
 def test_golden_queries_are_asked_again(plain):
