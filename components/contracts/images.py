@@ -148,6 +148,33 @@ def admit(data: bytes, limits: ImageLimits | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def plain_jpeg(data: bytes, limits: ImageLimits | None = None) -> tuple[int, int] | None:
+    """Looks whether `admit` would return a JPEG as it is, without decoding a pixel.
+
+    It costs a tenth of `admit`. What is damaged between whole markers is left to the graph to
+    find, so it is for those whose batches bear a bad image.
+
+    Args:
+        data: The encoded image as it came.
+        limits: Bounds.
+
+    Returns:
+        Width and height in pixels; None for what must go through `admit`, good or bad.
+    """
+    try:
+        with _open(data, limits or ImageLimits()) as image:
+            plain = (
+                image.format == "JPEG"
+                and image.mode in ("RGB", "L")
+                and not image.info.get("icc_profile")
+                and _orientation(image) == 1
+                and is_whole_jpeg(data)
+            )
+            return image.size if plain else None
+    except BadImageError:
+        return None
+
+
 def _orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation, 1 (upright) when there is none or it cannot be read."""
     try:

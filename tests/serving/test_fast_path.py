@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
+from components.contracts.images import BadImageError
+from serving import fast_path
 from serving.app import create_app
 from serving.engine import Engine
 from serving.fast_path import FastPath
@@ -41,18 +45,18 @@ def ask(app, path, **options):
 def both(app, path, monkeypatch, **options):
     """Returns the answer of the short way and that of the long way."""
     taken = []
-    original = FastPath._answer
+    original = FastPath._similar
 
     def noted(self, *arguments):
         taken.append(original(self, *arguments))
         return taken[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(FastPath, "_answer", noted)
+        patch.setattr(FastPath, "_similar", noted)
         short = ask(app, path, **options)
     assert taken[-1] is not None, "the short way was not taken"
     with monkeypatch.context() as patch:
-        patch.setattr(FastPath, "_answer", lambda *_: None)
+        patch.setattr(FastPath, "_similar", lambda *_: None)
         long = ask(app, path, **options)
     return short, long
 
@@ -87,6 +91,116 @@ def test_both_ways_log_and_count_the_same(app, monkeypatch, caplog):
 
 def _metrics(app):
     return app.state.service.telemetry.render().decode()
+
+
+def send(app, body, query="", **headers):
+    async def once():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            given = {"Content-Type": "image/jpeg", "X-Request-ID": "one", **headers}
+            return await client.post(f"/v1/search{query}", content=body, headers=given)
+
+    return asyncio.run(once())
+
+
+def both_photo(app, body, monkeypatch, query="", **headers):
+    taken = []
+    original = FastPath._photo
+
+    async def noted(self, *arguments):
+        taken.append(await original(self, *arguments))
+        return taken[-1]
+
+    async def never(self, scope, receive):
+        return None, receive
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FastPath, "_photo", noted)
+        short = send(app, body, query, **headers)
+    with monkeypatch.context() as patch:
+        patch.setattr(FastPath, "_photo", never)
+        long = send(app, body, query, **headers)
+    return short, long, taken[-1][0] is not None
+
+
+def jpeg(mode="RGB", size=(24, 16), **options):
+    out = io.BytesIO()
+    Image.new(mode, size, "red" if mode == "RGB" else 90).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("query", ["", "?k=2"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_both_ways_answer_a_photo_alike(app, monkeypatch, caplog, query, mode):
+    with caplog.at_level("INFO", logger="lookalike.serving"):
+        short, long, taken = both_photo(app, jpeg(mode), monkeypatch, query)
+    assert taken
+    assert short.status_code == long.status_code == 200
+    assert short.content == long.content
+    assert dict(short.headers) == dict(long.headers)
+    one, other = (
+        {**record.fields, "milliseconds": 0}
+        for record in caplog.records
+        if record.getMessage() == "request"
+    )
+    assert one == other
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return jpeg(exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "headers"),
+    [
+        (turned(), "", {}),
+        (jpeg()[:-30], "", {}),
+        (b"", "", {}),
+        (b"no image", "", {}),
+        (jpeg(size=(4, 4)), "", {}),
+        (jpeg(), "?k=0", {}),
+        (jpeg(), "?min_score=0.5", {}),
+        (jpeg(), "?exclude_same_product=true", {}),
+        (jpeg(), "", {"Content-Type": "image/png"}),
+        (jpeg(), "", {"X-Request-Timeout-Ms": "5000"}),
+        (jpeg() + b"\0" * 200_000, "", {}),
+    ],
+)
+def test_any_other_photo_goes_the_long_way_and_gets_its_answer(
+    app, monkeypatch, body, query, headers
+):
+    short, long, taken = both_photo(app, body, monkeypatch, query, **headers)
+    assert not taken
+    assert short.status_code == long.status_code
+    assert short.content == long.content
+
+
+def test_a_slow_body_is_read_by_the_long_way_from_its_beginning(app, monkeypatch):
+    monkeypatch.setattr(fast_path, "_BODY_SECONDS", 0.01)
+    photo = jpeg()
+
+    class Slow(httpx.AsyncByteStream):
+        async def __aiter__(self):
+            yield photo[:100]
+            await asyncio.sleep(0.1)
+            yield photo[100:]
+
+    sized = {"Content-Length": str(len(photo))}
+    short, long, taken = both_photo(app, Slow(), monkeypatch, **sized)
+    assert not taken
+    assert short.status_code == 200
+    assert short.content == long.content
+
+
+def test_a_photo_that_the_encoder_refuses_is_told_by_the_long_way(app, bundle, monkeypatch):
+    def refuse(*_):
+        raise BadImageError("undecodable_image", "cannot be decoded")
+
+    monkeypatch.setattr(bundle, "encode", refuse)
+    answer = send(app, jpeg())
+    assert (answer.status_code, answer.json()["reason"]) == (422, "undecodable_image")
 
 
 @pytest.mark.parametrize(

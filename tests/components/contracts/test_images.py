@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from components.contracts import images
-from components.contracts.images import BadImageError, ImageLimits, admit, probe, read_image
+from components.contracts.images import BadImageError, ImageLimits, admit, plain_jpeg, probe, read_image
 
 RED, BLUE, WHITE = (200, 30, 40), (20, 40, 210), (255, 255, 255)
 
@@ -46,6 +46,29 @@ def looks_like(data, expected, tolerance=4):
 def test_plain_images_pass_unchanged(kind, options, mode):
     data = encode(upright().convert(mode), kind, **options)
     assert admit(data) is data
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_plain_jpeg_is_known_by_its_header_and_markers(mode):
+    data = encode(upright().convert(mode), "JPEG", progressive=1)
+    assert plain_jpeg(data) == (32, 24)
+    assert plain_jpeg(data[:-40]) is None
+    assert plain_jpeg(data, ImageLimits(max_pixels=100)) is None
+    assert plain_jpeg(encode(upright().convert(mode))) is None
+    assert plain_jpeg(b"") is None
+
+
+def test_what_admit_corrects_is_no_plain_jpeg():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for data in (
+        encode(upright(), "JPEG", exif=exif),
+        encode(upright(), "JPEG", icc_profile=profile),
+        encode(upright().convert("CMYK"), "JPEG"),
+    ):
+        assert admit(data) is not data
+        assert plain_jpeg(data) is None
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
