@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
+from infra import images
 from pipelines.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "infra" / "README.md", *(ROOT / "docs").glob("*.md")])
 
 # Our program by its name, wherever it is installed; not a registry or a secret of that name.
 OURS = re.compile(r"(?:^|^\.venv/bin/)lookalike ")
@@ -27,7 +28,18 @@ def commands(page: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
+def said(page: Path) -> list[str]:
+    """Returns our program's commands outside of shell blocks: in plain ones and in sentences."""
+    text = re.sub(r"```(?:sh|bash|console)\n.*?```", "", page.read_text(), flags=re.DOTALL)
+    plain = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(plain).replace("\\\n", " ").splitlines()
+    sentences = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines += [" ".join(words.split()) for words in re.findall(r"`(lookalike [^`]+)`", sentences)]
+    return [line.strip() for line in lines if OURS.search(line.strip())]
+
+
 ALL = [(page.name, line) for page in PAGES for line in commands(page)]
+SAID = [(page.name, line) for page in PAGES for line in said(page)]
 
 
 def test_the_readme_opens_with_the_two_commands():
@@ -45,20 +57,34 @@ def test_make_targets_exist(page, line):
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize(("page", "line"), [a for a in ALL if OURS.search(a[1])])
+@pytest.mark.parametrize(("page", "line"), [a for a in [*ALL, *SAID] if OURS.search(a[1])])
 def test_commands_and_options_exist(page, line):
     found = OURS.search(line)
     assert found is not None
     words = shlex.split(line[found.end() :], comments=True)
     context: click.Context = click.Context(cli)
     command: click.Command | None = cli
-    while isinstance(command, click.Group) and not words[0].startswith("-"):
+    while isinstance(command, click.Group) and words and words[0] != "...":
+        if words[0].startswith("-"):
+            break
         name = words.pop(0)
         command = command.get_command(context, name)
         assert command is not None, f"{page}: no command {name!r} in: {line}"
-    known = {option for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     used = {word.split("=")[0] for word in words if word.startswith("--")}
     assert used <= known | {"--help"}, f"{page}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), [a for a in ALL if a[1].startswith("python infra/images.py")]
+)
+def test_the_options_of_the_images_program_exist(page, line):
+    # Raises SystemExit for an option that there is not.
+    assert images._parser().parse_args(shlex.split(line, comments=True)[2:]), page
 
 
 def test_make_alone_prints_the_help():
