@@ -29,10 +29,10 @@ from components.human_eval.campaign import (
 )
 from components.human_eval.conclude import judge_campaign
 from components.human_eval.config import GateConfig
-from components.human_eval.draft import Published, publish, resumable
 from components.human_eval.judge import GATE, WRITER
 from components.human_eval.output import waiting_notes, write_findings
 from components.human_eval.pairs import Binding
+from components.human_eval.publish import Published, publish, resumable
 from components.human_eval.rating_log import RatingLog
 from components.human_eval.report import Findings
 from components.registry.registry import Registry

@@ -13,8 +13,8 @@ from components.contracts.files import read_json
 from components.human_eval.ask import Material, draw
 from components.human_eval.config import GateConfig
 from components.human_eval.draft import draft_json, read_draft
-from components.human_eval.draft import publish as publish_draft
 from components.human_eval.pairs import Binding
+from components.human_eval.publish import publish as publish_draft
 from components.human_eval.step import gate_config, was_retrained
 from components.registry.channel import check_channel
 from components.registry.registry import Registry

@@ -21,9 +21,9 @@ from components.human_eval.ask import Material, draw, let_simulated_raters_rate
 from components.human_eval.campaign import Campaign, campaign_of, open_campaign
 from components.human_eval.conclude import judge_campaign
 from components.human_eval.config import GateConfig
-from components.human_eval.draft import Published, publish, resumable
 from components.human_eval.output import write_findings
 from components.human_eval.pairs import Binding, Shop
+from components.human_eval.publish import Published, publish, resumable
 from components.registry.local_store import LocalStore
 from components.registry.registry import Registry
 

@@ -178,7 +178,7 @@ def test_an_image_that_changed_since_it_was_indexed_stops_the_campaign(gate, tin
 
 
 def test_a_publisher_killed_before_the_record_leaves_nothing_to_be_seen(gate, monkeypatch):
-    from components.human_eval import draft
+    from components.human_eval import publish
 
     class KilledError(Exception):
         pass
@@ -187,7 +187,7 @@ def test_a_publisher_killed_before_the_record_leaves_nothing_to_be_seen(gate, mo
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(draft.Record, "to_bytes", dies)
+        patch.setattr(publish.Record, "to_bytes", dies)
         with pytest.raises(KilledError):
             gate.publish(now=NOW)
     with pytest.raises(NoCampaignError):
