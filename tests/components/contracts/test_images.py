@@ -9,7 +9,14 @@ import pytest
 from PIL import Image, ImageCms
 
 from components.contracts import images
-from components.contracts.images import BadImageError, ImageLimits, admit, plain_jpeg, probe, read_image
+from components.contracts.images import (
+    BadImageError,
+    ImageLimits,
+    admit,
+    plain_jpeg,
+    probe,
+    read_image,
+)
 
 RED, BLUE, WHITE = (200, 30, 40), (20, 40, 210), (255, 255, 255)
 
