@@ -374,6 +374,10 @@ class Board:
         """Takes in which pairs are worth rating now, the most urgent first; None for all."""
         self._listed = None if tasks is None else tuple(t for t in tasks if t in self._place)
 
+    def worth_rating(self, task: str) -> bool:
+        """Returns whether a task that was given out is still worth an answer; golds always are."""
+        return self._listed is None or task not in self._place or task in self._listed
+
     def _list(self) -> Sequence[str]:
         return self._order if self._listed is None else self._listed
 

@@ -268,6 +268,7 @@ class Desk:
             if task in self.board.pairs
             and self.board.answer(rater_id, task) is None
             and (phase == standing.LIVE or self.board.pairs[task].gold is not None)
+            and self.board.worth_rating(task)
         ]
 
     def _refill(self, rater_id: str, now: float) -> list[str]:
