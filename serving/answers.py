@@ -8,6 +8,7 @@ way takes longer than the search.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -200,7 +201,7 @@ def search_json(
 def batch_json(
     bundle: LoadedBundle,
     wanted: Wanted,
-    entries: list[tuple[str, Found | Refusal]],
+    entries: Sequence[tuple[str, Found | Refusal]],
     *,
     images: bool,
 ) -> bytes:

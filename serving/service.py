@@ -342,6 +342,48 @@ class Service:
             )
         return answer
 
+    async def ask_items(
+        self, item_ids: Sequence[str], question: Question, key: str, call: Call
+    ) -> tuple[LoadedBundle, Wanted, list[tuple[str, Found | Problem]]]:
+        """Answers what looks like each of many items, all from one bundle.
+
+        Args:
+            item_ids: The items.
+            question: What is asked for.
+            key: What the choice of the bundle hangs on.
+            call: The request.
+
+        Returns:
+            The bundle, what was asked for in its terms, and for each item its answer or why it
+            has none.
+
+        Raises:
+            Problem: A part of the question is unknown, or there is no room or time.
+        """
+
+        async def ask(
+            bundle: LoadedBundle,
+        ) -> tuple[LoadedBundle, Wanted, list[tuple[str, Found | Problem]]]:
+            wanted = self.wanted(bundle, **question._asdict())
+            entries: list[tuple[str, Found | Problem]] = []
+            positions: dict[int, int] = {}
+            for item_id in item_ids:
+                try:
+                    positions[len(entries)] = self.position(bundle, item_id)
+                    entries.append((item_id, Found([], [])))
+                except Problem as problem:
+                    entries.append((item_id, problem))
+            if positions:
+                started = time.perf_counter()
+                found = await self.like_items(bundle, list(positions.values()), wanted, call)
+                seconds = (time.perf_counter() - started) / len(found)
+                for (place, position), one in zip(positions.items(), found, strict=True):
+                    entries[place] = (item_ids[place], one)
+                    self.note_item(Answer(bundle, position, wanted, one, seconds), key, call.route)
+            return bundle, wanted, entries
+
+        return await self._from_either(key, ask)
+
     def note_item(self, answer: Answer, key: str, route: str) -> None:
         """Tells everybody who wants to know of an answer about an item."""
         self._note(answer, route)
@@ -364,9 +406,7 @@ class Service:
                 and answer.bundle is self.trial.engine.current,
             )
 
-    async def _from_either(
-        self, key: str, ask: Callable[[LoadedBundle], Awaitable[Answer]]
-    ) -> Answer:
+    async def _from_either(self, key: str, ask: Callable[[LoadedBundle], Awaitable[T]]) -> T:
         """Asks the canary where it is its turn; the live bundle when not, or when that fails."""
         live = self.bundle()
         other = self.trial.canary(key, live) if self.trial else None
@@ -425,12 +465,9 @@ class Service:
             return found
 
         try:
-            found = await self._in_image_thread(search)
+            return await self._in_image_thread(search)
         except (OverloadedError, TooLateError) as error:
             raise self._shed(error, call) from None
-        for one in found:
-            self.tell_found(bundle, one, wanted, call.route)
-        return found
 
     async def like_photo(
         self, bundle: LoadedBundle, photo: Photo, wanted: Wanted, call: Call, *, tell: bool = True

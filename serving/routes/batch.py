@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from serving import answers
 from serving.problems import Problem
-from serving.query import Found
 from serving.routes.interface import MAX_K, REFUSALS, written_answer
-from serving.service import BATCH_ROUTE, KEY_HEADER, Service
+from serving.service import BATCH_ROUTE, KEY_HEADER, Question, Service
 from serving.uploads import read_body
 
 _BODY_BYTES = 1024 * 1024
@@ -54,24 +53,15 @@ def add(app: FastAPI, service: Service) -> None:
         )
         asked = _parse(data, service.settings.max_batch_items)
         # One bundle answers them all, so the whole batch hangs on one key.
-        bundle = service.choose(request.headers.get(KEY_HEADER) or asked.item_ids[0])
-        wanted = service.wanted(bundle, **asked.model_dump(exclude={"item_ids"}))
-        entries: list[tuple[str, Found | answers.Refusal]] = []
-        positions = []
-        for item_id in asked.item_ids:
-            try:
-                positions.append(service.position(bundle, item_id))
-            except Problem as problem:
-                refusal = answers.Refusal(reason=problem.reason, detail=problem.detail)
-                entries.append((item_id, refusal))
-            else:
-                entries.append((item_id, Found([], [])))
-        if positions:
-            found = iter(await service.like_items(bundle, positions, wanted, call))
-            entries = [
-                (item_id, next(found) if isinstance(entry, Found) else entry)
-                for item_id, entry in entries
-            ]
+        key = request.headers.get(KEY_HEADER) or asked.item_ids[0]
+        question = Question(**asked.model_dump(exclude={"item_ids"}))
+        bundle, wanted, found = await service.ask_items(asked.item_ids, question, key, call)
+        entries = [
+            (item_id, answers.Refusal(reason=one.reason, detail=one.detail))
+            if isinstance(one, Problem)
+            else (item_id, one)
+            for item_id, one in found
+        ]
         return written_answer(answers.batch_json(bundle, wanted, entries, images=images), bundle)
 
 

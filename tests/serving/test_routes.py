@@ -10,11 +10,12 @@ import httpx
 import pytest
 
 from components.contracts.errors import LookalikeError
-from components.registry import withdrawals
+from components.registry import query_log, withdrawals
 from components.registry.object_store import open_store
 from serving.answers import BatchAnswer, SearchAnswer, SimilarAnswer
 from serving.app import create_app
 from serving.engine import Engine
+from serving.query_log import QueryLog
 from serving.settings import Settings
 from serving.trial import Trial, TrialConfig, share_of
 from serving.trial_figures import TrialLimits
@@ -27,7 +28,7 @@ WHO = {"Authorization": f"Bearer {TOKEN}"}
 class Site:
     """The app over a registry's channel, asked over ASGI."""
 
-    def __init__(self, bundle, store=None, trial=None, **settings):
+    def __init__(self, bundle, store=None, trial=None, queries=None, **settings):
         self.engine = Engine()
         engines = [self.engine, *([trial.engine] if trial else [])]
         withdrawn = Withdrawn(store, "demo", engines) if store else None
@@ -38,6 +39,7 @@ class Site:
             Settings(registry="unused", channel="demo", **settings),
             withdrawn=withdrawn,
             trial=trial,
+            queries=queries,
         )
 
     def ask(self, method, path, **options):
@@ -399,3 +401,39 @@ def test_a_shadow_is_compared_and_answers_nobody(open_site, maker):
     # Five others, four of which the shadow knows too; six products, of which it knows five.
     expected = (4 / 5 + 5 / 6) / 2
     assert trial.describe()["overlap"] == pytest.approx(expected)
+
+
+def test_a_batch_takes_part_in_the_trial_as_single_questions_do(open_site, maker):
+    other = maker.loaded("v2")
+    trial = trial_of(other, "shadow", share=1.0)
+    site = open_site(trial=trial)
+
+    async def script():
+        transport = httpx.ASGITransport(site.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            answer = await client.post("/v1/batch", json={"item_ids": ["red1", "x", "red1"]})
+            while trial.figures.summary().compared < 2:
+                await asyncio.sleep(0.01)
+            return answer
+
+    answer = asyncio.run(asyncio.wait_for(script(), 10)).json()
+    assert answer["version"] == "v1"
+    assert [bool(entry["results"]) for entry in answer["answers"]] == [True, False, True]
+    assert trial.describe()["overlap"] == 1.0
+
+
+def test_a_batch_that_the_canary_fails_is_answered_by_the_live_bundle(open_site, maker):
+    bad = maker.loaded("v2")
+    bad.find_many = lambda *_: 1 / 0
+    trial = trial_of(bad, "canary", share=1.0, min_answers=5)
+    answer = open_site(trial=trial).ask("POST", "/v1/batch", json={"item_ids": ["red1"]})
+    assert (answer.status_code, answer.json()["version"]) == (200, "v1")
+
+
+def test_a_batch_is_counted_item_by_item(open_site, store):
+    log = QueryLog(store, "prod", share=1.0, seconds=1000)
+    site = open_site(queries=log)
+    site.ask("POST", "/v1/batch", json={"item_ids": ["red1", "x", "red1", "orange1"]})
+    log.close()
+    (segment,) = query_log.segments(store, "prod", days=1)
+    assert dict(segment.items) == {"red1": 2, "orange1": 1}
