@@ -75,18 +75,19 @@ def write_golden(
 def _steady(index: BundleIndex, vectors: Vectors, answers: Sequence[Hits], k: int) -> list[int]:
     """Returns the rows whose answers bear noise, in order; all rows when none does."""
     noise = np.random.default_rng(0)
+    moved = np.repeat(vectors[None], _TRIALS, axis=0)
+    step = noise.standard_normal(moved.shape)
+    moved = moved + step * (_NOISE / np.linalg.norm(step, axis=-1, keepdims=True))
+    moved /= np.linalg.norm(moved, axis=-1, keepdims=True)
+    # All at once: an index in shards reads each of them for every call.
+    again = index.answer(moved.reshape(-1, vectors.shape[1]).astype(np.float32), k)
     same = np.ones(len(vectors), np.bool_)
-    for _ in range(_TRIALS):
-        step = noise.standard_normal(vectors.shape)
-        step *= _NOISE / np.linalg.norm(step, axis=1, keepdims=True)
-        moved = vectors + step
-        moved = (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
-        for row, hits in enumerate(answers):
-            # One at a time, as a server asks.
-            again = index.answer(moved[row : row + 1], k)[0]
-            same[row] &= len(again) == len(hits) and np.allclose(
-                again.scores, hits.scores, rtol=0, atol=2 * _NOISE
-            )
+    for number, hits in enumerate(again):
+        row = number % len(vectors)
+        known = answers[row].scores
+        same[row] &= len(hits) == len(known) and np.allclose(
+            hits.scores, known, rtol=0, atol=2 * _NOISE
+        )
     return [int(row) for row in (np.flatnonzero(same) if same.any() else range(len(vectors)))]
 
 
