@@ -256,7 +256,7 @@ def _pictures(table: Table, path: Path, rejects: Sequence[Reject]) -> list[tuple
     for reject in rejects:
         try:
             if image := images.get(reject.row):
-                found.append((reject, str(resolve_image(image, folder))))
+                found.append((reject, resolve_image(image, folder)))
         except BadImageError:
             continue
     return found

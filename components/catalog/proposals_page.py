@@ -60,7 +60,7 @@ def render(
 
 def _thumbnail(image: str, folder: Path, limits: ImageLimits) -> str:
     try:
-        path = str(resolve_image(image, folder))
+        path = resolve_image(image, folder)
         return page.thumbnail(admit(read_image(path, limits), limits))
     except BadImageError:
         return ""

@@ -8,16 +8,23 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from components.catalog.config import CatalogConfig
 from components.catalog.tables import Table
 from components.contracts.catalog import Reject
 from components.contracts.errors import SetAsideError
 from components.contracts.files import sha256_bytes
-from components.contracts.images import BadImageError, ImageLimits, local_path, probe, read_image
+from components.contracts.images import (
+    BadImageError,
+    ImageLimits,
+    is_remote,
+    local_path,
+    probe,
+    read_image,
+)
 from components.contracts.progress import Progress
 from components.contracts.taxonomy import Taxonomy
+from components.contracts.web_addresses import shown_uri
 
 ITEM_COLUMNS = ("item_id", "image")
 QUERY_COLUMNS = ("query_id", "image", "product_id", "taxon_id")
@@ -59,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ReadImage:
-    """Where a row's image lies and what its bytes hash to."""
+    """Where a row's image lies (a local path or a URI) and what its bytes hash to."""
 
     path: str
     content_hash: str
@@ -238,27 +245,32 @@ def read_images(
 def _read(image: str, folder: Path, limits: ImageLimits) -> ReadImage | BadImageError:
     try:
         path = resolve_image(image, folder)
-        data = read_image(str(path), limits)
+        data = read_image(path, limits)
         probe(data, limits)
     except BadImageError as error:
-        detail = str(error) if image in str(error) else f"{image}: {error}"
+        shown = shown_uri(image)
+        detail = str(error) if shown in str(error) else f"{shown}: {error}"
         return BadImageError(error.reason, detail)
-    return ReadImage(str(path), sha256_bytes(data))
+    return ReadImage(path, sha256_bytes(data))
 
 
-def resolve_image(image: str, folder: Path) -> Path:
-    """Returns the absolute path of an image, symbolic links followed.
+def resolve_image(image: str, folder: Path) -> str:
+    """Returns where an image is read: a local one by its absolute path, symbolic links followed.
 
     Args:
         image: As the table says.
         folder: The table's folder, itself without symbolic links.
 
     Raises:
-        BadImageError: It lies outside the table's folder, or is no local file.
+        BadImageError: It is a local file outside the table's folder, or a URI of another kind.
     """
-    if "://" in image and urlsplit(image).scheme != "file":
+    if is_remote(image):
+        return image
+    if "://" in image and image.partition("://")[0].lower() != "file":
         raise BadImageError(
-            "unsupported_uri", f"{image}: expected a path or file:// URI below the table's folder"
+            "unsupported_uri",
+            f"{image}: expected a path or file:// URI below the table's folder, or a gs://, "
+            "https:// or http:// URI",
         )
     try:
         path = Path(os.path.realpath(folder / local_path(image)))
@@ -268,4 +280,4 @@ def resolve_image(image: str, folder: Path) -> Path:
         raise BadImageError(
             "outside_catalog", f"{image}: expected an image below {folder}, this path leaves it"
         )
-    return path
+    return str(path)

@@ -16,13 +16,17 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageCms, ImageOps
 
+from components.contracts.bucket_images import read_object
 from components.contracts.errors import SetAsideError
 from components.contracts.image_structure import is_whole_jpeg, is_whole_png
+from components.contracts.web_addresses import shown_uri
+from components.contracts.web_images import read_web
 
 _EXIF_ORIENTATION = 0x0112
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # Formats that the graph decodes itself; everything else is re-encoded as PNG.
 _GRAPH_FORMATS = ("JPEG", "PNG")
+_REMOTE = {"gs": read_object, "http": read_web, "https": read_web}
 
 # `ImageLimits.max_pixels` decides, below, from the header alone. Pillow's own limit would say the
 # same a second time, as a warning, and silencing warnings is not safe between threads.
@@ -54,17 +58,27 @@ def local_path(uri: str) -> Path:
     return Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri)
 
 
+def is_remote(uri: str) -> bool:
+    """Says whether a URI names an image in a bucket or on the web, not on this machine."""
+    scheme, separator, _ = uri.partition("://")
+    return bool(separator) and scheme.lower() in _REMOTE
+
+
 def read_image(uri: str, limits: ImageLimits | None = None) -> bytes:
     """Reads an image's bytes.
 
     Args:
-        uri: A local path or `file://` URI.
+        uri: A local path, or a `file://`, `gs://`, `http://` or `https://` URI.
         limits: Bounds on the size that is read into memory.
 
     Raises:
-        BadImageError: `missing_image`, `empty_image`, `unreadable_image` or `too_many_bytes`.
+        BadImageError: `missing_image`, `empty_image`, `unreadable_image` or `too_many_bytes`; for
+            an image elsewhere also `unreachable_image` (no answer after several tries) or
+            `refused_address` (not a public http(s) address).
     """
     limits = limits or ImageLimits()
+    if is_remote(uri):
+        return _read_remote(uri, limits)
     path = local_path(uri)
     try:
         # Without O_NONBLOCK a named pipe in the catalog would hold the step for ever.
@@ -87,6 +101,19 @@ def read_image(uri: str, limits: ImageLimits | None = None) -> bytes:
     if len(data) > limits.max_bytes:
         raise BadImageError(
             "too_many_bytes", f"{uri}: expected at most {limits.max_bytes} bytes, found more"
+        )
+    return data
+
+
+def _read_remote(uri: str, limits: ImageLimits) -> bytes:
+    scheme = uri.partition("://")[0].lower()
+    try:
+        data = _REMOTE[scheme](uri, limits.max_bytes)
+    except SetAsideError as error:
+        raise BadImageError(error.reason, str(error)) from None
+    if not data:
+        raise BadImageError(
+            "empty_image", f"{shown_uri(uri)}: expected an image, received no bytes"
         )
     return data
 

@@ -19,6 +19,7 @@ from components.contracts.catalog import Reject
 from components.contracts.embeddings import to_table
 from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits, admit, read_image
+from components.contracts.web_addresses import shown_uri
 from components.embed.config import EmbedConfig
 from components.embed.model import NO_VECTOR, EncoderHandler
 from components.search.searcher import unit_rows
@@ -142,8 +143,8 @@ class Admit(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
             if sha256_bytes(data) != content_hash:
                 raise BadImageError(
                     "changed_image",
-                    f"{image}: expected the bytes that the catalog step saw, found others; run "
-                    "the catalog step again",
+                    f"{shown_uri(image)}: expected the bytes that the catalog step saw, "
+                    "found others; run the catalog step again",
                 )
             yield key, admit(data, self._limits)
         except BadImageError as error:
@@ -226,7 +227,8 @@ def _key(work: Work) -> _Key:
 
 def _dead(key: _Key, reason: str, detail: str) -> Any:
     output, name, image, _ = key
-    text = detail if image in detail else f"{image}: {detail}"
+    shown = shown_uri(image)
+    text = detail if shown in detail else f"{shown}: {detail}"
     kind = "item" if output == "items" else "query"
     return beam.pvalue.TaggedOutput(_DEAD, Reject(kind, name, output, 0, reason, text))
 

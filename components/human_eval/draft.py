@@ -19,7 +19,8 @@ from components.contracts.files import (
     write_json,
     write_json_lines,
 )
-from components.contracts.images import local_path
+from components.contracts.images import BadImageError, read_image
+from components.contracts.web_addresses import shown_uri
 from components.human_eval.answers import Answer, encode_answers
 from components.human_eval.assignments import live_work, qualification
 from components.human_eval.campaign import (
@@ -145,15 +146,13 @@ def write_draft(
 
 def _image(name: str, uri: str) -> bytes:
     try:
-        data = local_path(uri).read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{uri}: the image cannot be copied into the campaign ({error.strerror})"
-        ) from None
+        data = read_image(uri)
+    except BadImageError as error:
+        raise InputError(f"the image cannot be copied into the campaign: {error}") from None
     if stem_of(sha256_bytes(data)) != image_stem(name):
         raise InputError(
-            f"{uri}: the image is not the one that was indexed (its SHA-256 differs); run the "
-            "pipeline again on the changed catalog"
+            f"{shown_uri(uri)}: the image is not the one that was indexed (its SHA-256 "
+            "differs); run the pipeline again on the changed catalog"
         )
     return data
 

@@ -25,6 +25,7 @@ from tfx_bsl.tfxio import tensor_adapter, tensor_representation_util
 from components.contracts.catalog import Item, Reject
 from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits, admit, read_image
+from components.contracts.web_addresses import shown_uri
 from components.transform import graph
 from components.transform.config import TransformConfig
 from components.transform.shards import SPLITS, ShardPlan, order_of, shard_name, split_of
@@ -55,20 +56,21 @@ class Admit(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
             if sha256_bytes(data) != item.content_hash:
                 raise BadImageError(
                     "changed_image",
-                    f"{item.image}: expected the bytes that the catalog step saw, found others; "
-                    "run the catalog step again",
+                    f"{shown_uri(item.image)}: expected the bytes that the catalog step saw, "
+                    "found others; run the catalog step again",
                 )
             yield item, admit(data, self._limits)
         except BadImageError as error:
             yield self._dead(item, error.reason, str(error))
         # Whatever a hostile file does to a decoder, it must not end the job for the others.
         except Exception as error:
-            yield self._dead(item, "undecodable_image", f"{item.image}: {error!r}")
+            yield self._dead(item, "undecodable_image", f"{shown_uri(item.image)}: {error!r}")
 
     def _dead(self, item: Item, reason: str, detail: str) -> Any:
         if Admit.report:
             Admit.report(1, 1)
-        text = detail if item.image in detail else f"{item.image}: {detail}"
+        shown = shown_uri(item.image)
+        text = detail if shown in detail else f"{shown}: {detail}"
         reject = Reject("image", item.item_id, self._source, 0, reason, text)
         return beam.pvalue.TaggedOutput(_DEAD, reject)
 

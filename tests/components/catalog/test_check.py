@@ -1,7 +1,9 @@
 import hashlib
+import http.server
 import json
 import shutil
 import struct
+import threading
 import zlib
 
 import pyarrow as pa
@@ -137,7 +139,10 @@ def bomb():
         (set_cell(3, 1, "../../etc/passwd"), "outside_catalog", "this path leaves it"),
         (set_cell(3, 1, "/etc/passwd"), "outside_catalog", "this path leaves it"),
         (set_cell(3, 1, "file:///etc/passwd"), "outside_catalog", "this path leaves it"),
-        (set_cell(3, 1, "https://example.com/a.png"), "unsupported_uri", "expected a path"),
+        (set_cell(3, 1, "ftp://example.com/a.png"), "unsupported_uri", "expected a path"),
+        (set_cell(3, 1, "http://169.254.169.254/a.png"), "refused_address", "public address"),
+        (set_cell(3, 1, "https://u:p@shop.example/a"), "refused_address", "https://shop.example/a"),
+        (set_cell(3, 1, "http://[/a.png"), "refused_address", "expected an http(s) address"),
         (set_cell(3, 1, "images"), "unreadable_image", "cannot be read"),
         (set_cell(3, 1, ""), "missing_image", "received nothing"),
         (set_cell(3, 0, ""), "empty_id", "expected item_id"),
@@ -163,6 +168,37 @@ def test_one_bad_item_is_set_aside_and_stops_nothing(shop, spoil, reason, said):
     assert said in reject.detail
     assert summary_of(shop)["tables"]["items"]["rejects"] == {reason: 1}
     assert reason in shop.report.read_text()
+
+
+def test_an_image_on_the_web_is_an_item_and_its_signature_stays_out_of_rejects(shop, monkeypatch):
+    picture = (shop.folder / "images/i3.png").read_bytes()
+
+    class Web(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path.startswith("/i3.png")
+            self.send_response(200 if found else 404)
+            self.end_headers()
+            self.wfile.write(picture if found else b"")
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("LOOKALIKE_PRIVATE_IMAGE_NETWORKS", "127.0.0.0/8")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        set_cell(3, 1, f"{here}/i3.png")(shop)
+        set_cell(4, 1, f"{here}/gone.png?signature=secret")(shop)
+        shop.queries = []
+        shop.check()
+        server.shutdown()
+        thread.join()
+    web = [item for item in items_of(shop).values() if item.image == f"{here}/i3.png"]
+    assert [item.content_hash for item in web] == [hashlib.sha256(picture).hexdigest()]
+    (reject,) = rejects_of(shop)
+    assert reject.reason == "missing_image"
+    assert "secret" not in reject.detail
 
 
 def test_a_link_out_of_the_catalog_is_set_aside(shop, tmp_path):
