@@ -32,11 +32,13 @@ from components.contracts.web_addresses import (
     shown_uri,
     split_web,
 )
+from components.contracts.web_hosts import Hosts
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
 _RETRIED = (408, 425, 429)
 _CHUNK = 1 << 16
+_HOSTS = Hosts()
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def read_web(
     limits: WebLimits | None = None,
     *,
     sleep: Callable[[float], None] = time.sleep,
+    hosts: Hosts = _HOSTS,
 ) -> bytes:
     """Reads what an http(s) address holds.
 
@@ -95,6 +98,7 @@ def read_web(
         max_bytes: Largest size, in bytes; nothing is read beyond it.
         limits: How patient to be; None: the defaults and the environment's networks.
         sleep: What waits between tries.
+        hosts: Which servers gave nothing lately; such a one is not asked.
 
     Raises:
         SetAsideError: `missing_image` (404, 410), `unreachable_image` (no whole answer after all
@@ -102,13 +106,23 @@ def read_web(
             answer) or `too_many_bytes`.
     """
     limits = limits or WebLimits.from_environment()
+    _, host, port, _ = split_web(uri)
+    server = f"{host}:{port}"
+    if failed := hosts.failures(server):
+        raise SetAsideError(
+            "unreachable_image",
+            f"{shown_uri(uri)}: not asked for, {server} gave none of the {failed} images before it",
+        )
     end = time.monotonic() + limits.total_s
     bound = limits.first_wait_s
     problem = ""
     for number in range(limits.attempts):
         deadline = min(time.monotonic() + limits.attempt_s, end)
         try:
-            return _follow(uri, max_bytes, limits, deadline)
+            data = _follow(uri, max_bytes, limits, deadline)
+        except SetAsideError:
+            hosts.answered(server)
+            raise
         except _TryAgainError as error:
             problem = str(error)
             wait = random.uniform(0.0, bound)  # noqa: S311
@@ -116,10 +130,14 @@ def read_web(
                 if error.wait_s > limits.longest_wait_s:
                     break
                 wait += error.wait_s
+        else:
+            hosts.answered(server)
+            return data
         bound = min(bound * 2, limits.longest_wait_s)
         if number == limits.attempts - 1 or time.monotonic() + wait >= end:
             break
         sleep(wait)
+    hosts.gave_nothing(server)
     raise SetAsideError(
         "unreachable_image",
         f"{shown_uri(uri)}: expected an image within {limits.total_s:g} s, {problem} "

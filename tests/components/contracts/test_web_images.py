@@ -8,6 +8,7 @@ import pytest
 from components.contracts.errors import SetAsideError
 from components.contracts.images import BadImageError, read_image
 from components.contracts.web_addresses import PRIVATE_NETWORKS, private_networks
+from components.contracts.web_hosts import Hosts
 from components.contracts.web_images import WebLimits, read_web
 
 HERE = private_networks("127.0.0.0/8")
@@ -198,6 +199,27 @@ def test_nobody_there_is_unreachable(shop):
     with pytest.raises(SetAsideError, match="cannot be reached") as error:
         read_web(f"http://127.0.0.1:{port}/ok", 100, PATIENT)
     assert error.value.reason == "unreachable_image"
+
+
+def test_a_server_that_is_down_is_not_asked_for_each_image(shop):
+    hosts = Hosts()
+    for _ in range(30):
+        with pytest.raises(SetAsideError) as error:
+            read_web(f"{shop.uri}/broken", 100, PATIENT, sleep=lambda _: None, hosts=hosts)
+        assert error.value.reason == "unreachable_image"
+    assert "gave none of the 20 images before it" in str(error.value)
+    assert len(shop.asked) == 20 * PATIENT.attempts
+
+
+def test_a_server_that_says_no_is_there(shop):
+    hosts = Hosts()
+    for page in ("broken", "missing"):
+        for _ in range(19):
+            with pytest.raises(SetAsideError):
+                read_web(f"{shop.uri}/{page}", 100, PATIENT, sleep=lambda _: None, hosts=hosts)
+    for _ in range(5):
+        with pytest.raises(SetAsideError, match="tried 4 times"):
+            read_web(f"{shop.uri}/broken", 100, PATIENT, sleep=lambda _: None, hosts=hosts)
 
 
 def test_tls_with_who_speaks_none_is_unreachable(shop):
