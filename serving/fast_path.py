@@ -21,20 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.contracts.files import sha256_bytes
 from serving import answers, log
+from serving.load_shedding import TIMEOUT_HEADER
 from serving.middleware import DEFAULT_POLICY, REQUEST_ID, SECURITY_HEADERS
+from serving.photos import INLINE_BYTES
 from serving.query import Wanted
+from serving.question import KEY_HEADER, PHOTO_ROUTE, SIMILAR_ROUTE, Answer, Call, Question
 from serving.routes.interface import MAX_K
-from serving.service import (
-    INLINE_BYTES,
-    KEY_HEADER,
-    PHOTO_ROUTE,
-    SIMILAR_ROUTE,
-    TIMEOUT_HEADER,
-    Answer,
-    Call,
-    Question,
-    Service,
-)
+from serving.service import Service
 
 _PREFIX, _SUFFIX = "/v1/items/", "/similar"
 _BOOLEANS = {"true": True, "false": False}
@@ -131,7 +124,7 @@ class FastPath:
         """Returns what looks like an item; None for the long way."""
         service = self._service
         wanted = self._parse(scope["query_string"])
-        if wanted is None or service.lag.is_late:
+        if wanted is None or service.shedding.lag.is_late:
             return None
         named = _names(scope["headers"])
         if named is None:
@@ -143,7 +136,7 @@ class FastPath:
             if position is None or position in bundle.withdrawn:
                 return None
             started = time.perf_counter()
-            found = service.similar_now(bundle, position, wanted)
+            found = service.retrieval.like_item_now(bundle, position, wanted)
             if found is None:
                 return None
             searched = time.perf_counter()
@@ -168,7 +161,7 @@ class FastPath:
             or not wanted.exclude_same_product
             or b"exclude" in scope["query_string"]
             or named is None
-            or service.lag.is_late
+            or service.shedding.lag.is_late
             or not _is_small_jpeg(scope["headers"])
         ):
             return None, receive
@@ -177,7 +170,7 @@ class FastPath:
             return None, receive
         data = b"".join(message.get("body", b"") for message in messages)
         uploaded = time.perf_counter()
-        photo = None if messages[-1].get("more_body", False) else service.plain_photo(data)
+        photo = None if messages[-1].get("more_body", False) else service.photos.plain(data)
         if photo is None:
             return None, receive
         service.telemetry.stage(PHOTO_ROUTE, "upload", uploaded - started)
@@ -185,7 +178,7 @@ class FastPath:
         request_id, key = named
         log.request_id.set(request_id)
         try:
-            call = Call(PHOTO_ROUTE, service.deadline(None))
+            call = Call(PHOTO_ROUTE, service.shedding.deadline(None))
             key = key or sha256_bytes(data)
             answer = await service.ask_photo(photo, Question(k=wanted.k), key, call)
             content = answers.search_json(

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from serving import answers
 from serving.problems import Problem
+from serving.question import BATCH_ROUTE, KEY_HEADER, Question
 from serving.routes.interface import MAX_K, REFUSALS, written_answer
-from serving.service import BATCH_ROUTE, KEY_HEADER, Question, Service
+from serving.service import Service
 from serving.uploads import read_body
 
 _BODY_BYTES = 1024 * 1024
@@ -46,7 +47,7 @@ def add(app: FastAPI, service: Service) -> None:
     )
     async def batch(request: Request) -> Response:
         """What looks like each of many items; an item without an answer has its own error."""
-        call = service.call(request, BATCH_ROUTE)
+        call = service.shedding.call(request, BATCH_ROUTE)
         # Read by hand: the framework would take in any number of bytes before it looks at them.
         data = await read_body(
             request, max_bytes=_BODY_BYTES, seconds=service.settings.upload_seconds

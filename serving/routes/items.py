@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from serving import answers
+from serving import answers, lookup
+from serving.question import KEY_HEADER, SIMILAR_ROUTE, Question
 from serving.routes.interface import (
     REFUSALS,
     Department,
@@ -15,7 +16,7 @@ from serving.routes.interface import (
     json_answer,
     written_answer,
 )
-from serving.service import KEY_HEADER, SIMILAR_ROUTE, Question, Service
+from serving.service import Service
 
 _PICTURE_SECONDS = 3600
 
@@ -44,7 +45,7 @@ def add(app: FastAPI, service: Service) -> None:
         A department or taxon leaves only its items, and `filter.fewer_than_k` says when that left
         fewer than k. `exclude_same_product=false` allows one other image of the item's own product.
         """
-        call = service.call(request, SIMILAR_ROUTE)
+        call = service.shedding.call(request, SIMILAR_ROUTE)
         question = Question(k, department, taxon, min_score, exclude_same_product)
         key = request.headers.get(KEY_HEADER) or item_id
         answer = await service.ask_item(item_id, question, key, call)
@@ -56,14 +57,14 @@ def add(app: FastAPI, service: Service) -> None:
     @app.get("/v1/items/{item_id:path}/image", response_class=Response, responses=REFUSALS)
     async def image(item_id: str) -> Response:
         """An item's picture as it was indexed."""
-        item = service.item(service.bundle(), item_id)
+        item = lookup.item(service.bundle(), item_id)
         data, kind = await service.picture(lambda: service.pictures.original(item))
         return _picture(data, kind)
 
     @app.get("/v1/items/{item_id:path}/thumbnail", response_class=Response, responses=REFUSALS)
     async def thumbnail(item_id: str) -> Response:
         """An item's picture as a small JPEG."""
-        item = service.item(service.bundle(), item_id)
+        item = lookup.item(service.bundle(), item_id)
         data = await service.picture(lambda: service.pictures.thumbnail(item))
         return _picture(data, "image/jpeg")
 
@@ -71,7 +72,7 @@ def add(app: FastAPI, service: Service) -> None:
     async def detail(item_id: str) -> Response:
         """One item."""
         bundle = service.bundle()
-        item = service.item(bundle, item_id)
+        item = lookup.item(bundle, item_id)
         content = answers.ItemDetail(
             version=bundle.version, item=answers.describe_item(bundle, item, images=images)
         )

@@ -6,16 +6,19 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from serving import views
+from components.contracts.catalog import Item
+from serving import lookup, views
 from serving.engine import LoadedBundle
 from serving.item_search import find_items
 from serving.problems import Problem
 from serving.query import Found, Wanted
-from serving.service import Call, Service
+from serving.question import Call, Question
+from serving.service import Service
 
 _RESULTS = 12
 _PICKS = 18
@@ -39,7 +42,7 @@ class SearchPage:
         words = given.get("q", "").strip()[:_LONGEST]
         item = given.get("item", "") or (words if bundle.items.position(words) is not None else "")
         try:
-            call = self._service.call(request, "/")
+            call = self._service.shedding.call(request, "/")
             if item:
                 return await self._item(bundle, item, choice, call)
             if words:
@@ -53,8 +56,8 @@ class SearchPage:
         bundle = self._service.bundle()
         request.state.fields = {}
         try:
-            call = self._service.call(request, "/")
-            photo = await self._service.photo(request, call)
+            call = self._service.shedding.call(request, "/")
+            photo = await self._service.photos.receive(request, call)
         except Problem as problem:
             fields = request.state.fields
             choice = self._choice(bundle, fields.get("department", ""), fields.get("compare", ""))
@@ -68,11 +71,13 @@ class SearchPage:
         choice = self._choice(bundle, fields.get("department", ""), fields.get("compare", ""))
 
         async def ask(other: LoadedBundle, wanted: Wanted) -> Found:
-            return await self._service.like_photo(other, photo, wanted, call)
+            found = await self._service.retrieval.like_photo(other, photo, wanted, call)
+            self._service.tell_found(other, found, wanted, call.route)
+            return found
 
         try:
             columns = await self._columns(bundle, choice, ask)
-            shown = await self._service.inline(photo.admitted)
+            shown = await self._service.photos.inline(photo, call)
         except Problem as problem:
             return self._refuse(bundle, problem, choice)
         size = f"{photo.query.format}, {photo.query.width} × {photo.query.height}"
@@ -82,22 +87,24 @@ class SearchPage:
     async def _item(
         self, bundle: LoadedBundle, item_id: str, choice: views.Choice, call: Call
     ) -> Response:
-        position = self._service.position(bundle, item_id)
+        position = lookup.position(bundle, item_id)
 
         async def ask(other: LoadedBundle, wanted: Wanted) -> Found | None:
             there = other.items.position(item_id)
             if there is None:
                 return None
-            return await self._service.like_item(other, there, wanted, call)
+            found = await self._service.retrieval.like_item(other, there, wanted, call)
+            self._service.tell_found(other, found, wanted, call.route)
+            return found
 
         columns = await self._columns(bundle, choice, ask)
-        query = self._service.tile(bundle, bundle.items[position])
+        query = self._tile(bundle, bundle.items[position])
         return self._show(bundle, choice=choice, query=query, columns=columns)
 
     async def _words(self, bundle: LoadedBundle, words: str, choice: views.Choice) -> Response:
         positions = await asyncio.to_thread(find_items, bundle.items, words, limit=_MATCHES)
         matches = [
-            self._service.tile(bundle, bundle.items[position])
+            self._tile(bundle, bundle.items[position])
             for position in positions
             if position not in bundle.withdrawn
         ]
@@ -111,7 +118,7 @@ class SearchPage:
         columns = []
         for one in bundles:
             try:
-                wanted = self._service.wanted(one, k=_RESULTS, department=choice.department)
+                wanted = lookup.wanted(one, Question(_RESULTS, choice.department))
             except Problem:
                 columns.append(views.Column(one.version, (), "It has no such department."))
                 continue
@@ -122,7 +129,8 @@ class SearchPage:
             note = ""
             if found.starved:
                 note = f"The filter leaves {len(found.positions)} of {_RESULTS} results."
-            columns.append(views.Column(one.version, self._service.tiles(one, found), note))
+            tiles = [self._tile(one, hit.item, hit.score) for hit in one.hits(found)]
+            columns.append(views.Column(one.version, tiles, note))
         return columns
 
     def _choice(self, bundle: LoadedBundle, department: str, compare: str) -> views.Choice:
@@ -142,6 +150,13 @@ class SearchPage:
         found = (self._service.engine.previous, trial.engine.current if trial else None)
         return [bundle for bundle in found if bundle is not None]
 
+    def _tile(self, bundle: LoadedBundle, item: Item, score: float | None = None) -> views.Tile:
+        """Returns an item as the page shows it."""
+        picture = ""
+        if self._service.pictures.enabled:
+            picture = f"/v1/items/{quote(item.item_id, safe='')}/thumbnail"
+        return views.Tile(item.item_id, item.title, bundle.taxon_path(item), picture, score)
+
     def _refuse(self, bundle: LoadedBundle, problem: Problem, choice: views.Choice) -> Response:
         return self._show(
             bundle, problem.status, problem.headers, choice=choice, error=problem.detail
@@ -160,7 +175,7 @@ class SearchPage:
             version=bundle.version,
             items=len(items),
             picks=[
-                self._service.tile(bundle, items[position])
+                self._tile(bundle, items[position])
                 for position in chosen
                 if position not in bundle.withdrawn
             ],

@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from components.contracts.files import sha256_bytes
 from serving import answers
+from serving.question import KEY_HEADER, PHOTO_ROUTE, Question
 from serving.routes.interface import REFUSALS, Department, K, MinScore, Taxon, written_answer
-from serving.service import KEY_HEADER, PHOTO_ROUTE, Question, Service
+from serving.service import Service
 from serving.uploads import FIELD
 
 _UPLOAD = {
@@ -50,9 +51,9 @@ def add(app: FastAPI, service: Service) -> None:
         One image a product, best first. A department or taxon leaves only its items, and
         `filter.fewer_than_k` says when that left fewer than k.
         """
-        call = service.call(request, PHOTO_ROUTE)
+        call = service.shedding.call(request, PHOTO_ROUTE)
         service.bundle()  # Without one, nobody sends a photo for nothing.
-        photo = await service.photo(request, call)
+        photo = await service.photos.receive(request, call)
         question = Question(k, department, taxon, min_score)
         key = request.headers.get(KEY_HEADER) or sha256_bytes(photo.admitted)
         answer = await service.ask_photo(photo, question, key, call)

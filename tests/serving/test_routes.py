@@ -321,7 +321,7 @@ def test_more_photos_than_fit_are_shed_with_a_time_to_come_back(open_site, maker
 
 def test_a_late_event_loop_refuses(open_site):
     site = open_site()
-    site.app.state.service.lag.seconds = 5.0
+    site.app.state.service.shedding.lag.seconds = 5.0
     for path in ("/v1/items/red1/similar", "/v1/items/red1/similar?department=lamp"):
         assert reason(site.ask("GET", path), 503) == "overloaded"
     assert site.ask("GET", "/healthz").status_code == 200
