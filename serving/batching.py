@@ -29,12 +29,17 @@ class TooLateError(Exception):
     """The deadline passed before the work began."""
 
 
+def _nothing() -> None:
+    """Nobody asks when the work begins."""
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[Key, Task, Result]):
     key: Key
     task: Task
     deadline: float
     future: asyncio.Future[Result]
+    begun: Callable[[], None]
     since: float = field(default_factory=time.monotonic)
 
 
@@ -76,13 +81,16 @@ class Batcher(Generic[Key, Task, Result]):
         """How many tasks wait."""
         return len(self._queue)
 
-    async def submit(self, key: Key, task: Task, *, deadline: float) -> Result:
+    async def submit(
+        self, key: Key, task: Task, *, deadline: float, begun: Callable[[], None] = _nothing
+    ) -> Result:
         """Does a task, together with others of the same key.
 
         Args:
             key: Only tasks of equal keys share a batch; compared by identity.
             task: What the work gets.
             deadline: By `time.monotonic`; past it the task is not begun.
+            begun: Called on the event loop when waiting is over and the work begins.
 
         Raises:
             OverloadedError: Too many wait.
@@ -91,7 +99,7 @@ class Batcher(Generic[Key, Task, Result]):
         if len(self._queue) >= self._max_queue:
             raise OverloadedError
         loop = asyncio.get_running_loop()
-        waiting = _Waiting[Key, Task, Result](key, task, deadline, loop.create_future())
+        waiting = _Waiting[Key, Task, Result](key, task, deadline, loop.create_future(), begun)
         self._queue.append(waiting)
         self._look(loop)
         return await waiting.future
@@ -112,6 +120,8 @@ class Batcher(Generic[Key, Task, Result]):
                 return
             if batch := self._take():
                 self._free -= 1
+                for waiting in batch:
+                    waiting.begun()
                 running = loop.run_in_executor(
                     self._pool, self._work, batch[0].key, [waiting.task for waiting in batch]
                 )

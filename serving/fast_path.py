@@ -141,10 +141,12 @@ class FastPath:
                 return None
             searched = time.perf_counter()
             content = answers.similar_json(bundle, position, wanted, found, images=self._images)
+            rendered = time.perf_counter()
         except Exception:
             # The long way fails in the same way, and knows how to tell.
             return None
         service.telemetry.stage(SIMILAR_ROUTE, "search", searched - started)
+        service.telemetry.stage(SIMILAR_ROUTE, "render", rendered - searched)
         answer = Answer(bundle, position, wanted, found, searched - started)
         service.note_item(answer, key or item_id, SIMILAR_ROUTE)
         return _Short(content, request_id, bundle.version)
@@ -181,11 +183,13 @@ class FastPath:
             call = Call(PHOTO_ROUTE, service.shedding.deadline(None))
             key = key or sha256_bytes(data)
             answer = await service.ask_photo(photo, Question(k=wanted.k), key, call)
+            answered = time.perf_counter()
             content = answers.search_json(
                 answer.bundle, photo.query, answer.wanted, answer.found, images=self._images
             )
         except Exception:
             return None, receive
+        service.telemetry.stage(PHOTO_ROUTE, "render", time.perf_counter() - answered)
         return _Short(content, request_id, answer.bundle.version), receive
 
     def _parse(self, query: bytes) -> Wanted | None:

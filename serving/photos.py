@@ -69,7 +69,11 @@ class Photos:
         uploaded = time.perf_counter()
         self._telemetry.stage(call.route, "upload", uploaded - started)
 
+        begun = uploaded
+
         def check() -> Photo:
+            nonlocal begun
+            begun = time.perf_counter()
             if time.monotonic() > call.deadline:
                 raise TooLateError
             kind, width, height = probe(data, self._limits)
@@ -84,7 +88,10 @@ class Photos:
             raise image_problem(error) from None
         except (OverloadedError, TooLateError) as error:
             raise self._shedding.refusal(error, call) from None
-        self._telemetry.stage(call.route, "admit", time.perf_counter() - uploaded)
+        seconds = time.perf_counter() - begun
+        if begun > uploaded:
+            self._telemetry.stage(call.route, "queue", begun - uploaded, seconds)
+        self._telemetry.stage(call.route, "admit", seconds)
         return photo
 
     def plain(self, data: bytes) -> Photo | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from serving.question import Call, Photo
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 # Parts of the catalog that are scored whole take longer than this to be done on the event loop.
 _INLINE_ROWS = 2000
 
@@ -101,7 +104,11 @@ class Retrieval:
         vectors = np.concatenate([bundle.vector(position) for position in positions])
         limits = [bundle.limits(wanted, position) for position in positions]
 
+        started = begun = time.perf_counter()
+
         def search() -> list[Found]:
+            nonlocal begun
+            begun = time.perf_counter()
             found: list[Found] = []
             # In pieces, so that a large batch gives way to others and to its deadline.
             for start in range(0, len(limits), self._search_batch):
@@ -112,9 +119,11 @@ class Retrieval:
             return found
 
         try:
-            return await self._threads.run(search)
+            result = await self._threads.run(search)
         except (OverloadedError, TooLateError) as error:
             raise self._shedding.refusal(error, call) from None
+        self._tell(call, started, begun, "search")
+        return result
 
     async def like_photo(
         self, bundle: LoadedBundle, photo: Photo, wanted: Wanted, call: Call
@@ -124,31 +133,57 @@ class Retrieval:
         Raises:
             Problem: The photo is refused, or there is no room or time.
         """
-        started = time.perf_counter()
         try:
-            vector = await self._encoder.submit(bundle, photo.admitted, deadline=call.deadline)
-        except (OverloadedError, TooLateError) as error:
-            raise self._shedding.refusal(error, call) from None
+            vector = await self._in_batch(self._encoder, "encode", bundle, photo.admitted, call)
         except BadImageError as error:
             raise image_problem(error) from None
-        self._telemetry.stage(call.route, "encode", time.perf_counter() - started)
         return await self._find(bundle, vector, bundle.limits(wanted), call)
 
     async def _find(
         self, bundle: LoadedBundle, vector: Vectors, limits: Limits, call: Call
     ) -> Found:
+        if not self._is_quick(bundle, limits):
+            return await self._in_batch(self._searcher, "search", bundle, (vector, limits), call)
         started = time.perf_counter()
-        if self._is_quick(bundle, limits):
-            found = bundle.find(vector, limits)
-        else:
-            try:
-                found = await self._searcher.submit(
-                    bundle, (vector, limits), deadline=call.deadline
-                )
-            except (OverloadedError, TooLateError) as error:
-                raise self._shedding.refusal(error, call) from None
+        found = bundle.find(vector, limits)
         self._telemetry.stage(call.route, "search", time.perf_counter() - started)
         return found
+
+    async def _in_batch(
+        self,
+        batcher: Batcher[LoadedBundle, Task, Result],
+        stage: str,
+        bundle: LoadedBundle,
+        task: Task,
+        call: Call,
+    ) -> Result:
+        """Does a task with others, and tells how long it waited and how long it took."""
+        started = time.perf_counter()
+        begun = started
+
+        def begin() -> None:
+            nonlocal begun
+            begun = time.perf_counter()
+
+        try:
+            result = await batcher.submit(bundle, task, deadline=call.deadline, begun=begin)
+        except (OverloadedError, TooLateError) as error:
+            raise self._shedding.refusal(error, call) from None
+        self._tell(call, started, begun, stage)
+        return result
+
+    def _tell(self, call: Call, started: float, begun: float, stage: str) -> None:
+        """Tells how long a stage waited and took; from the request's own context, as traces want.
+
+        Args:
+            call: The request.
+            started: When it began to wait, by `time.perf_counter`.
+            begun: When its work began.
+            stage: What has just ended.
+        """
+        seconds = time.perf_counter() - begun
+        self._telemetry.stage(call.route, "queue", begun - started, seconds)
+        self._telemetry.stage(call.route, stage, seconds)
 
     def _is_quick(self, bundle: LoadedBundle, limits: Limits) -> bool:
         """Whether a search may run on the event loop: a thread and back would take longer."""

@@ -24,13 +24,15 @@ class Telemetry:
             seconds: From the first byte of the request to the last one of the answer.
         """
 
-    def stage(self, route: str, stage: str, seconds: float) -> None:
+    def stage(self, route: str, stage: str, seconds: float, ago: float = 0.0) -> None:
         """A part of a request took its time.
 
         Args:
             route: As in `request`.
-            stage: `upload`, `queue`, `admit` (checks and decodes), `encode`, `search`, `render`.
+            stage: `upload`; `queue` (waits for a thread or for company in a batch, once for each);
+                `admit` (checks and decodes); `encode`; `search`; `render` (writes the answer).
             seconds: How long.
+            ago: How many seconds ago it ended.
         """
 
     def answered(self, route: str, *, asked: int, found: int, filtered: bool, version: str) -> None:

@@ -119,13 +119,13 @@ class Traces(Telemetry):
         span.end()
         _current.set(None)
 
-    def stage(self, route: str, stage: str, seconds: float) -> None:
-        """Makes the span of a stage that has just ended, below its request's."""
+    def stage(self, route: str, stage: str, seconds: float, ago: float = 0.0) -> None:
+        """Makes the span of a stage that has ended, below its request's."""
         del route
         parent = _current.get()
         if parent is None:
             return
-        end = time.time_ns()
+        end = time.time_ns() - round(1e9 * ago)
         span = self._tracer.start_span(
             stage,
             context=self._api.set_span_in_context(parent),

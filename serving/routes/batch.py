@@ -63,7 +63,11 @@ def add(app: FastAPI, service: Service) -> None:
             else (item_id, one)
             for item_id, one in found
         ]
-        return written_answer(answers.batch_json(bundle, wanted, entries, images=images), bundle)
+
+        def write() -> bytes:
+            return answers.batch_json(bundle, wanted, entries, images=images)
+
+        return written_answer(write, bundle, service.telemetry, BATCH_ROUTE)
 
 
 def _parse(data: bytes, most: int) -> BatchQuery:

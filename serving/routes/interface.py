@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -9,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from serving import problems
 from serving.engine import LoadedBundle
+from serving.telemetry import Telemetry
 
 MAX_K = 100
 K = Annotated[int, Query(ge=1, le=MAX_K, description="Most results.")]
@@ -44,8 +47,20 @@ def json_answer(content: Any, bundle: LoadedBundle | None = None, status: int = 
     return JSONResponse(content, status_code=status, headers=headers)
 
 
-def written_answer(content: bytes, bundle: LoadedBundle) -> Response:
-    """Returns an answer that is JSON already, with the version that gave it."""
+def written_answer(
+    write: Callable[[], bytes], bundle: LoadedBundle, telemetry: Telemetry, route: str
+) -> Response:
+    """Returns an answer, with the version that gave it.
+
+    Args:
+        write: Writes it as JSON.
+        bundle: The bundle that gave it.
+        telemetry: Hears how long writing took.
+        route: The route's template.
+    """
+    started = time.perf_counter()
+    content = write()
+    telemetry.stage(route, "render", time.perf_counter() - started)
     return Response(
         content, media_type="application/json", headers={"X-Lookalike-Bundle": bundle.version}
     )

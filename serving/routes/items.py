@@ -49,10 +49,13 @@ def add(app: FastAPI, service: Service) -> None:
         question = Question(k, department, taxon, min_score, exclude_same_product)
         key = request.headers.get(KEY_HEADER) or item_id
         answer = await service.ask_item(item_id, question, key, call)
-        content = answers.similar_json(
-            answer.bundle, answer.position, answer.wanted, answer.found, images=images
-        )
-        return written_answer(content, answer.bundle)
+
+        def write() -> bytes:
+            return answers.similar_json(
+                answer.bundle, answer.position, answer.wanted, answer.found, images=images
+            )
+
+        return written_answer(write, answer.bundle, service.telemetry, SIMILAR_ROUTE)
 
     @app.get("/v1/items/{item_id:path}/image", response_class=Response, responses=REFUSALS)
     async def image(item_id: str) -> Response:

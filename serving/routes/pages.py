@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -169,6 +170,7 @@ class SearchPage:
         more: dict[str, str] | None = None,
         **parts: Any,
     ) -> Response:
+        started = time.perf_counter()
         items = bundle.items
         chosen = random.sample(range(len(items)), min(_PICKS, len(items)))
         page = views.render(
@@ -181,6 +183,7 @@ class SearchPage:
             ],
             **parts,
         )
+        self._service.telemetry.stage("/", "render", time.perf_counter() - started)
         headers = {
             **(more or {}),
             "Content-Security-Policy": views.CONTENT_SECURITY_POLICY,

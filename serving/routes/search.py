@@ -57,7 +57,10 @@ def add(app: FastAPI, service: Service) -> None:
         question = Question(k, department, taxon, min_score)
         key = request.headers.get(KEY_HEADER) or sha256_bytes(photo.admitted)
         answer = await service.ask_photo(photo, question, key, call)
-        content = answers.search_json(
-            answer.bundle, photo.query, answer.wanted, answer.found, images=images
-        )
-        return written_answer(content, answer.bundle)
+
+        def write() -> bytes:
+            return answers.search_json(
+                answer.bundle, photo.query, answer.wanted, answer.found, images=images
+            )
+
+        return written_answer(write, answer.bundle, service.telemetry, PHOTO_ROUTE)

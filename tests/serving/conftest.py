@@ -62,6 +62,13 @@ class Maker:
         return buffer.getvalue()
 
     @staticmethod
+    def jpeg(colour: Colour, size: tuple[int, int] = (32, 32)) -> bytes:
+        """Returns a plain picture as a plain JPEG."""
+        buffer = io.BytesIO()
+        Image.new("RGB", size, colour).save(buffer, format="JPEG", quality=95)
+        return buffer.getvalue()
+
+    @staticmethod
     def unit(colour: Sequence[float]) -> np.ndarray:
         """Returns the vector of a plain picture: its colour and a constant, normalised."""
         vector = np.asarray([*colour, 64], np.float32) / 255

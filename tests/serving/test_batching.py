@@ -43,6 +43,31 @@ def test_what_waits_while_a_batch_runs_becomes_the_next_one():
     assert sizes == [1, 4, 1]
 
 
+def test_whoever_waits_hears_when_the_work_begins():
+    said, go_on = [], threading.Event()
+
+    def work(key, tasks):
+        assert go_on.wait(5)
+        return tasks
+
+    async def script(batcher):
+        tasks = [
+            asyncio.create_task(
+                batcher.submit("k", n, deadline=FOREVER, begun=lambda n=n: said.append(n))
+            )
+            for n in range(3)
+        ]
+        await asyncio.sleep(0)
+        first = list(said)
+        go_on.set()
+        await asyncio.gather(*tasks)
+        return first
+
+    # The first goes alone; the two others begin together, after it.
+    assert run(script, work) == [0]
+    assert said == [0, 1, 2]
+
+
 def test_a_wait_gathers_and_a_full_batch_does_not_wait():
     sizes = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -87,6 +88,22 @@ def test_both_ways_log_and_count_the_same(app, monkeypatch, caplog):
         if line.startswith("lookalike_requests_total") and "similar" in line
     ]
     assert counted.endswith(" 2.0")
+
+
+def test_both_ways_tell_the_same_stages(app, monkeypatch):
+    both(app, "/v1/items/red1/similar", monkeypatch)
+    both_photo(app, jpeg(), monkeypatch)
+    counts = {}
+    line_of = re.compile(r'lookalike_stage_seconds_count{.*(similar|search)",stage="(.*)"} (.*)')
+    for line in _metrics(app).splitlines():
+        if found := line_of.match(line):
+            counts[found[1], found[2]] = float(found[3])
+    of_items = ("search", "render")
+    of_photos = ("upload", "admit", "queue", "encode", "search", "render")
+    assert counts == {
+        **{("similar", stage): 2 for stage in of_items},
+        **{("search", stage): 2 for stage in of_photos},
+    }
 
 
 def _metrics(app):
