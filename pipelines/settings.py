@@ -7,11 +7,12 @@ leave the default in force unnoticed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
+from components.contracts.beam_options import join_beam_options
 from components.contracts.errors import InputError
 from pipelines.local.ir import Parameter, Scalar
 
@@ -67,6 +68,18 @@ def parse_assignments(
         parameter = find_parameter(name.strip(), known, source="--set")
         values[parameter.name] = parameter.parse(text)
     return values
+
+
+def beam_assignments(options: Sequence[str]) -> tuple[str, ...]:
+    """Returns `STEP.PARAMETER=VALUE` for each step that runs on Beam, from `--beam-option`s.
+
+    Raises:
+        InputError: A text is no option.
+    """
+    if not options:
+        return ()
+    text = join_beam_options(options, "--beam-option")
+    return tuple(f"{step}.beam_options={text}" for step in ("transform", "embed"))
 
 
 def find_parameter(dotted: str, known: Mapping[str, Parameter], *, source: str) -> Parameter:

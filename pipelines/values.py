@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import fields
 
+from components.contracts.beam_options import check_beam_options, split_beam_options
 from components.contracts.errors import InputError
 from components.outcome.webhook import check_secret
 from components.registry.channel import check_channel
@@ -32,6 +33,7 @@ _CHOICES = {
 }
 _SHARES = ("catalog_max_changed_share",)
 _WAITS = ("human_eval_wait_minutes", "judge_wait_minutes")
+_BEAM = ("transform_beam_options", "embed_beam_options")
 _LONGEST_WAIT = 7 * 24 * 60
 
 
@@ -60,6 +62,9 @@ def check_values(values: Mapping[str, Scalar]) -> None:
                 f"{_dotted(name)}: expected 0 to {_LONGEST_WAIT} minutes (a week), received "
                 f"{values[name]}"
             )
+    for name in _BEAM:
+        text = str(values.get(name, ""))
+        check_beam_options(split_beam_options(text, _dotted(name)), _dotted(name))
     check_secret(str(values.get("notify_webhook_secret", "")), "notify.webhook_secret")
     if "channel" in values:
         check_channel(values["channel"])

@@ -54,6 +54,7 @@ def visual_search(
     train_seed: int = 0,
     embed_batch_size: int = 64,
     embed_max_reject_share: float = 0.02,
+    embed_beam_options: str = "",
     index_backend: str = "auto",
     index_recall_target: float = 0.98,
     index_tuning_seconds: float = 600.0,
@@ -132,6 +133,7 @@ def visual_search(
         train_seed: Seed of weights, order and augmentation.
         embed_batch_size: Images a call of the encoder.
         embed_max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
+        embed_beam_options: Options for Apache Beam's runner, separated by spaces.
         index_backend: auto searches exactly below 20,000 items and above tries what is fastest;
             or brute_force, ah (quantised scan), tree_ah (of the nearest partitions).
         index_recall_target: What recall@10 against exact search must reach with 95% confidence,
@@ -233,6 +235,7 @@ def visual_search(
             incumbent=incumbent_version,
             batch_size=embed_batch_size,
             max_reject_share=embed_max_reject_share,
+            beam_options=embed_beam_options,
         )
         indexed = index(
             checked=checked.outputs["checked"],

@@ -17,6 +17,7 @@ def embed(
     report: Output[HTML],
     batch_size: int = 64,
     max_reject_share: float = 0.02,
+    beam_options: str = "",
 ) -> None:
     """Turns catalog images and shopper photos into unit vectors.
 
@@ -33,12 +34,13 @@ def embed(
         report: What was reused and what was new, norms, spread and drift.
         batch_size: Images a call of the encoder.
         max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
+        beam_options: Options for Apache Beam's runner, separated by spaces.
     """
     from components.embed.step import run
 
     figures = run(
         checked.path, encoder.path, registry, incumbent, embeddings.path, report.path,
-        batch_size=batch_size, max_reject_share=max_reject_share,
+        batch_size=batch_size, max_reject_share=max_reject_share, beam_options=beam_options,
     )  # fmt: skip
     for name, value in figures.items():
         metrics.log_metric(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from components.contracts.beam_options import check_form
 from components.contracts.errors import InputError
 from components.contracts.images import ImageLimits
 
@@ -45,6 +46,7 @@ class EmbedConfig:
                 "embed.max_reject_share: expected a share from 0 to 1, received "
                 f"{self.max_reject_share}"
             )
+        check_form(self.beam_options, "embed.beam_options")
 
     @property
     def image_limits(self) -> ImageLimits:

@@ -12,9 +12,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
 from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from components.contracts.beam_options import beam_pipeline
 from components.contracts.catalog import Reject
 from components.contracts.embeddings import to_table
 from components.contracts.files import sha256_bytes
@@ -76,7 +75,7 @@ def run(plan: Plan, *, config: EmbedConfig, output: Path, dead_letters: Path) ->
         output: Directory for one folder of Parquet files for each output.
         dead_letters: JSON-lines file for the images that came to nothing.
     """
-    with _pipeline(config) as pipeline:
+    with beam_pipeline(config.beam_options, "embed.beam_options") as pipeline:
         found: list[Any] = []
         dead: list[Any] = []
         # Outputs of one encoder go through one copy of it.
@@ -245,11 +244,3 @@ def _write_dead_letters(rejects: Sequence[Reject], *, path: str) -> None:
     ordered = sorted(rejects, key=lambda reject: (reject.source, reject.key))
     text = "".join(json.dumps(asdict(reject), sort_keys=True) + "\n" for reject in ordered)
     Path(path).write_text(text, encoding="utf-8")
-
-
-def _pipeline(config: EmbedConfig) -> beam.Pipeline:
-    given = list(config.beam_options)
-    if any(option.startswith("--runner") for option in given):
-        return beam.Pipeline(options=PipelineOptions(given))
-    # Named outright: Beam's DirectRunner would first try to download another runner's binary.
-    return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(given))

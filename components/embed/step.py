@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from components.contracts import incumbent as incumbents
+from components.contracts.beam_options import split_beam_options
 from components.embed.config import EmbedConfig
 from components.embed.embed import embed_catalog
 from components.registry.registry import Registry
@@ -22,6 +23,7 @@ def run(
     *,
     batch_size: int,
     max_reject_share: float,
+    beam_options: str,
 ) -> dict[str, float]:
     """Embeds items and photos.
 
@@ -38,7 +40,11 @@ def run(
             checked=Path(checked),
             encoder=Path(encoder),
             incumbent_bundle=live,
-            config=EmbedConfig(batch_size=batch_size, max_reject_share=max_reject_share),
+            config=EmbedConfig(
+                batch_size=batch_size,
+                max_reject_share=max_reject_share,
+                beam_options=split_beam_options(beam_options, "embed.beam_options"),
+            ),
             output=Path(embeddings),
             report=Path(report),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from components.contracts.beam_options import check_form
 from components.contracts.errors import InputError
 from components.contracts.images import ImageLimits
 
@@ -73,6 +74,7 @@ class TransformConfig:
             raise InputError(
                 f"transform.stored_size: expected 16 to 1024 pixels, received {self.stored_size}"
             )
+        check_form(self.beam_options, "transform.beam_options")
 
     @property
     def image_limits(self) -> ImageLimits:

@@ -16,12 +16,11 @@ import pyarrow as pa
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from PIL import Image
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 from tfx_bsl.tfxio import tensor_adapter, tensor_representation_util
 
+from components.contracts.beam_options import beam_pipeline
 from components.contracts.catalog import Item, Reject
 from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits, admit, read_image
@@ -294,13 +293,12 @@ def channel_statistics(transform_graph: Path) -> tuple[list[float], list[float]]
 
 def new_pipeline(config: TransformConfig) -> beam.Pipeline:
     """Returns an empty pipeline on the runner that the settings ask for."""
-    given = list(config.beam_options)
-    if any(option.startswith("--runner") for option in given):
-        return beam.Pipeline(options=PipelineOptions(given))
-    if config.workers > 1:
-        given += [
-            "--direct_running_mode=multi_processing",
-            f"--direct_num_workers={config.workers}",
-        ]
-    # Named outright: Beam's DirectRunner would first try to download another runner's binary.
-    return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(given))
+    processes = (
+        "--direct_running_mode=multi_processing",
+        f"--direct_num_workers={config.workers}",
+    )
+    return beam_pipeline(
+        config.beam_options,
+        "transform.beam_options",
+        local=processes if config.workers > 1 else (),
+    )

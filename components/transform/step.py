@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from pathlib import Path
 
+from components.contracts.beam_options import split_beam_options
 from components.transform.config import TransformConfig
 from components.transform.transform import transform_examples
 
@@ -32,7 +32,7 @@ def run(
             stored_size=stored_size,
             unseen_fraction=unseen_fraction,
             max_reject_share=max_reject_share,
-            beam_options=tuple(shlex.split(beam_options)),
+            beam_options=split_beam_options(beam_options, "transform.beam_options"),
         ),
         examples=Path(examples),
         transform_graph=Path(transform_graph),

@@ -122,6 +122,14 @@ def schedule(context: click.Context, /, **values: Any) -> None:
     click.echo(f"scheduled {made}: {url}")
 
 
+def _assignments(context: click.Context) -> tuple[str, ...]:
+    """Returns what --beam-option and --set say; the latter wins."""
+    from pipelines.settings import beam_assignments  # noqa: PLC0415 - yaml
+
+    values = context.params
+    return (*beam_assignments(values["beam_options"]), *values["assignments"])
+
+
 def _on_kubeflow(context: click.Context) -> tuple[Any, Any, Any, dict[str, Any]]:
     """Returns host, client, version and checked values; nothing has been started yet."""
     from pipelines.remote import kubeflow  # noqa: PLC0415
@@ -136,11 +144,11 @@ def _on_kubeflow(context: click.Context) -> tuple[Any, Any, Any, dict[str, Any]]
     where = kubeflow_of(context)
     # What the committed file refuses needs no network; the version that runs has the last word.
     package = package_of(context)
-    values_for(package.document, values["config"], values["assignments"])
+    values_for(package.document, values["config"], _assignments(context))
     client = kubeflow.connect(where)
     version = kubeflow.find_version(client, where, values["pipeline"], values["version_name"])
     document = version.document or package.document
-    return where, client, version, values_for(document, values["config"], values["assignments"])
+    return where, client, version, values_for(document, values["config"], _assignments(context))
 
 
 def _vertex_job(context: click.Context, place: Any, name: str) -> Any:
@@ -150,7 +158,7 @@ def _vertex_job(context: click.Context, place: Any, name: str) -> Any:
     values = context.params
     package = package_of(context)
     vertex.refuse_overlay(package)
-    given = values_for(package.document, values["config"], values["assignments"])
+    given = values_for(package.document, values["config"], _assignments(context))
     tag = values["version_name"] or "latest"
     if values["file"] is not None and values["version_name"]:
         raise click.UsageError("--file and --version-name: give one of them", context)

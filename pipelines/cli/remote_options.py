@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipelines.cli.beam_option import beam_option
 from pipelines.compiled import FILES, file_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ run_options = _all(
         metavar="NAME=VALUE",
         help="Set catalog=..., train.epochs=... (list: lookalike parameters); several times.",
     ),
+    beam_option,
     click.option("--name", default="", help="What the UI calls it; made up when left out."),
     click.option(
         "--experiment", default="lookalike", show_default=True, help="Kubeflow: experiment."

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from pipelines.cli.beam_option import beam_option
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -58,6 +60,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="STEP.PARAMETER=VALUE",
     help="Set one parameter; may be given several times (list: lookalike parameters).",
 )
+@beam_option
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 @click.pass_context
 def run(
@@ -75,6 +78,7 @@ def run(
     version: str,
     config: Path | None,
     assignments: tuple[str, ...],
+    beam_options: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run the pipeline on this machine: catalog to promoted index.
@@ -93,9 +97,12 @@ def run(
         release_locally,
         run_locally,
     )
+    from pipelines.settings import beam_assignments  # noqa: PLC0415 - pyyaml
 
     if pipeline == "release":
-        _refuse_given(context, ("catalog", "taxonomy", "votes", "queries", "mode", "raters"))
+        _refuse_given(
+            context, ("catalog", "taxonomy", "votes", "queries", "mode", "raters", "beam_options")
+        )
         summary = release_locally(
             workspace=workspace,
             channel=channel,
@@ -116,7 +123,7 @@ def run(
             mode=mode,
             raters=raters,
             config=config,
-            assignments=assignments,
+            assignments=(*beam_assignments(beam_options), *assignments),
             registry=registry,
         )
     from pipelines.local.summary import to_terminal  # noqa: PLC0415
@@ -131,6 +138,7 @@ def _refuse_given(context: click.Context, names: tuple[str, ...]) -> None:
     """Refuses options that the chosen pipeline would leave unread."""
     for name in names:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = "beam-option" if name == "beam_options" else name
             raise click.UsageError(
-                f"--{name} means nothing with --pipeline {context.params['pipeline']}", context
+                f"--{option} means nothing with --pipeline {context.params['pipeline']}", context
             )

@@ -26,7 +26,7 @@ CONFIGS = {
     "human_eval": GateConfig(),
 }
 # Texts where the config has a tuple; a choice that is not the config's own.
-DIFFERENT_KIND = {"transform_beam_options"}
+DIFFERENT_KIND = {"transform_beam_options", "embed_beam_options"}
 
 
 def component(step: str):

@@ -4,7 +4,7 @@ import pytest
 
 from components.contracts.errors import InputError
 from pipelines.local.ir import Parameter
-from pipelines.settings import parse_assignments, read_settings
+from pipelines.settings import beam_assignments, parse_assignments, read_settings
 
 KNOWN = {
     "train.epochs": Parameter("train_epochs", int, 50, "Passes."),
@@ -29,6 +29,23 @@ def test_assignments_become_typed_values():
 def test_a_wrong_assignment_is_refused_by_name(text, message):
     with pytest.raises(InputError, match=message):
         parse_assignments([text], KNOWN)
+
+
+def test_beam_options_become_both_steps_parameters():
+    known = {
+        f"{step}.beam_options": Parameter(f"{step}_beam_options", str, "", "Options.")
+        for step in ("transform", "embed")
+    }
+    said = [*beam_assignments(["--a=b c", "--d"]), "embed.beam_options="]
+
+    assert parse_assignments(said[:2], known) == {
+        "transform_beam_options": "'--a=b c' --d",
+        "embed_beam_options": "'--a=b c' --d",
+    }
+    assert parse_assignments(said, known)["embed_beam_options"] == ""
+    assert beam_assignments([]) == ()
+    with pytest.raises(InputError, match="--beam-option: expected --NAME"):
+        beam_assignments(["runner=x"])
 
 
 def test_a_file_of_settings_is_read(tmp_path):

@@ -37,6 +37,8 @@ def test_the_defaults_are_accepted(path):
         ({"human_eval_wait_minutes": -1.0}, r"human_eval\.wait_minutes: expected 0 to 10080"),
         ({"human_eval_wait_minutes": float("nan")}, r"human_eval\.wait_minutes"),
         ({"human_eval_wait_minutes": 10081.0}, r"human_eval\.wait_minutes"),
+        ({"embed_beam_options": "--runner=Flick"}, r"embed\.beam_options: expected a runner"),
+        ({"transform_beam_options": "--a='"}, r"transform\.beam_options: expected options as in"),
         ({"notify_webhook_secret": "https://h/x"}, r"notify\.webhook_secret: expected projects/"),
     ],
 )
