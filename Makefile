@@ -74,6 +74,10 @@ bench-serving: $(VENV)/.dev  ## Measure serving beside its targets (needs wrk; s
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pgserver==0.1.4
 	$(BIN)/python tests/benchmarks/bench_serving.py --bundles .lookalike/bench/serving
 
+.PHONY: bench-fast-path
+bench-fast-path: $(VENV)/.dev  ## What a limit for each client and the metrics cost an item search
+	$(BIN)/python tests/benchmarks/bench_fast_path.py --bundles .lookalike/bench/fast-path
+
 .PHONY: bench-registry
 bench-registry: $(VENV)/.dev  ## Time status and rollback on 500 bundles and 5,000 moves, both stores
 	$(BIN)/python tests/benchmarks/bench_registry.py

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from fastapi import FastAPI
 
 from serving import problems
 from serving.access import Access, ClosedSearch
+from serving.client_limit import Buckets, ClientLimit
 from serving.console import routes as console
 from serving.console import session_routes
 from serving.engine import Engine
 from serving.fast_path import FastPath
+from serving.identity.proxies import parse_networks
 from serving.metrics import Metrics
 from serving.middleware import Boundary
 from serving.query_log import QueryLog
@@ -76,7 +79,7 @@ def create_app(
     def stale() -> str:
         return engine.status.stale
 
-    app.add_middleware(
+    boundary = partial(
         Boundary,
         version=lambda: engine.version,
         telemetry=telemetry,
@@ -84,9 +87,18 @@ def create_app(
         stale=stale,
         secure=settings.access.secure,
     )
+    app.add_middleware(boundary)
     if settings.access.open_search and traces is None:
         # Who may search is checked the long way, and a trace costs more than this saves.
         app.add_middleware(FastPath, service=service, stale=stale)
+    if settings.client_rate > 0:
+        app.add_middleware(
+            ClientLimit,
+            buckets=Buckets(rate=settings.client_rate, burst=settings.client_burst),
+            networks=parse_networks(settings.access.trusted_proxies),
+            telemetry=telemetry,
+            around=boundary,
+        )
     metrics.add(app, counts, access)
     session_routes.add(app, access)
     app.state.console = console.add(app, service, access)

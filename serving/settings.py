@@ -18,7 +18,7 @@ _POSITIVE = (
 _COUNTS = (
     *("max_upload_bytes", "max_upload_pixels", "search_threads", "image_threads", "workers"),
     *("cache_bytes", "encoder_batch", "encoder_queue", "image_queue", "search_batch"),
-    *("search_queue", "max_batch_items"),
+    *("search_queue", "max_batch_items", "client_burst"),
 )
 
 
@@ -77,6 +77,9 @@ class Settings:
             milliseconds.
         second_channel: Another channel whose bundle is tried beside this one; none when None.
         second_mode: `shadow`: it answers in the background and is compared; `canary`: it answers
+        client_rate: Requests a second that one client may send for long; more are refused with
+            429. 0: no limit. A client is an address, as far as it can be believed.
+        client_burst: Requests that one client may send at once, where there is a limit.
             for real.
         second_share: The share of requests that it gets, in [0, 1].
         query_log_share: The share of queries that the log in the registry keeps, in [0, 1].
@@ -118,6 +121,8 @@ class Settings:
     second_channel: str | None = None
     second_mode: str = "shadow"
     second_share: float = 0.05
+    client_rate: float = 0.0
+    client_burst: int = 50
     query_log_share: float = 0.0
     query_log_seconds: float = 300.0
 
@@ -140,7 +145,7 @@ class Settings:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: expected more than 0, received {getattr(self, name)}")
-        for name in ("encoder_wait_ms", "inline_search_ms"):
+        for name in ("encoder_wait_ms", "inline_search_ms", "client_rate"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}: expected 0 or more, received {getattr(self, name)}")
         for name in _COUNTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from starlette.requests import HTTPConnection
 
@@ -49,20 +50,38 @@ def from_proxy(connection: HTTPConnection, networks: Sequence[Network]) -> bool:
 
 
 def client_address(connection: HTTPConnection, networks: Sequence[Network]) -> str:
-    """Returns who asks: the peer, or the last address before the trusted proxies.
-
-    `X-Forwarded-For` is read from its end, since everything before what our proxies added was
-    written by the client.
-    """
+    """Returns who asks: the peer, or the last address before the trusted proxies."""
     peer = connection.client.host if connection.client else ""
+    return forwarded_for(peer, ",".join(connection.headers.getlist("x-forwarded-for")), networks)
+
+
+def forwarded_for(peer: str, hops: str, networks: Sequence[Network]) -> str:
+    """Returns the address that a request came from.
+
+    Args:
+        peer: Who sent it to us.
+        hops: `X-Forwarded-For`, its lines joined by commas. It is read from its end, since
+            everything before what our proxies added was written by the client.
+        networks: The trusted proxies.
+    """
     if not _trusted(peer, networks):
         return peer
-    hops = [
-        hop.strip()
-        for line in connection.headers.getlist("x-forwarded-for")
-        for hop in line.split(",")
-    ]
-    for hop in reversed(hops):
-        if not _trusted(hop, networks):
-            return hop[:_LONGEST_ADDRESS] or peer
+    for hop in reversed(hops.split(",")):
+        address = hop.strip()
+        if not _trusted(address, networks):
+            return address[:_LONGEST_ADDRESS] or peer
     return peer
+
+
+@lru_cache(maxsize=4096)
+def household(address: str) -> str:
+    """Returns what counts as one client: an IPv4 address, or the whole /64 of an IPv6 one."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if ip.version == 6:
+        if ip.ipv4_mapped:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return address

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from serving.identity.proxies import household
 
 
 @dataclass
@@ -53,12 +54,12 @@ class Throttle:
         """Returns the seconds that an address has to wait; 0 when it may try."""
         now = self._clock()
         with self._lock:
-            record = self._records.get(_key(address))
+            record = self._records.get(household(address))
             return max(0.0, record.until - now) if record else 0.0
 
     def failed(self, address: str) -> None:
         """Notes a failed attempt."""
-        key, now = _key(address), self._clock()
+        key, now = household(address), self._clock()
         with self._lock:
             record = self._records.pop(key, None)
             if record is None or now - record.last > self._forget:
@@ -76,17 +77,4 @@ class Throttle:
     def succeeded(self, address: str) -> None:
         """Forgets what was against an address."""
         with self._lock:
-            self._records.pop(_key(address), None)
-
-
-def _key(address: str) -> str:
-    """One household has a whole /64 of IPv6 addresses: it counts as one."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if ip.version == 6:
-        if ip.ipv4_mapped:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return address
+            self._records.pop(household(address), None)

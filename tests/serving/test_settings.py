@@ -22,6 +22,8 @@ def test_only_this_machine_reaches_a_server_that_was_told_nothing():
         ({"channel": "c"}, "--registry is missing"),
         ({"bundle": Path("b"), "port": 65536}, "expected 0 to 65535, received 65536"),
         ({"bundle": Path("b"), "poll_seconds": 0}, "poll_seconds: expected more than 0"),
+        ({"bundle": Path("b"), "client_rate": -1}, "client_rate: expected 0 or more, received -1"),
+        ({"bundle": Path("b"), "client_burst": 0}, "client_burst: expected at least 1"),
         ({"bundle": Path("b"), "max_upload_bytes": 0}, "max_upload_bytes: expected at least 1"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from components.contracts.errors import InputError
-from serving.identity.proxies import client_address, from_proxy, parse_networks
+from serving.identity.proxies import client_address, from_proxy, household, parse_networks
 
 NETWORKS = parse_networks(["10.0.0.0/8", "::1"])
 
@@ -29,12 +29,26 @@ def connection(peer, *forwarded):
         ("10.0.0.1", ("10.0.0.3",), "10.0.0.1"),
         ("::ffff:10.0.0.1", ("1.2.3.4",), "1.2.3.4"),
         ("10.0.0.1", ("unknown",), "unknown"),
+        ("10.0.0.1", ("1.2.3.4, ",), "10.0.0.1"),
         ("10.0.0.1", ("x" * 500,), "x" * 64),
         (None, ("1.2.3.4",), ""),
     ],
 )
 def test_the_address_is_that_before_the_trusted_proxies(peer, forwarded, address):
     assert client_address(connection(peer, *forwarded), NETWORKS) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_household_is_one_client(address, client):
+    assert household(address) == client
 
 
 def test_only_named_proxies_are_believed():
