@@ -2,7 +2,8 @@
 
 Looking and loading are threads of their own: while a bundle is downloaded for minutes, a rollback
 to the one in memory, and an item's withdrawal, take effect within a second. Swapping itself is one
-assignment on the event loop, between two requests.
+assignment on the event loop, between two requests. Where another worker stands by, a bundle is
+loaded in turns, by those that answer nobody meanwhile (`serving.turns`).
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from components.contracts.errors import LookalikeError
 from serving import log
 from serving.engine import Engine, LoadedBundle, now
 from serving.sources import Fetched
 from serving.telemetry import SILENT, Telemetry
+from serving.turns import ALONE, Turns
 
 _LONGEST_RETRY_SECONDS = 600.0
+_LOWEST_PRIORITY = 19
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -73,6 +79,7 @@ class Follower:
         stale_seconds: float = 60.0,
         also: Sequence[Callable[[], None]] = (),
         telemetry: Telemetry = SILENT,
+        turns: Turns = ALONE,
     ) -> None:
         """Prepares; `start` loads the first bundle.
 
@@ -86,6 +93,7 @@ class Follower:
             stale_seconds: Seconds without an answer after which what is served counts as stale.
             also: What else is looked at each time; these block and must not raise.
             telemetry: Hears of swaps and failures.
+            turns: When this worker may load, after the first time.
         """
         self._engine = engine
         self._source = source
@@ -96,11 +104,15 @@ class Follower:
         self._stale_seconds = stale_seconds
         self._also = also
         self._telemetry = telemetry
+        self._turns = turns
+        turns.on_again(self._retry_now)
         self._wait = retry_seconds
         self._retry_at = 0.0
         self._answered_at = time.monotonic()
         self._looking: asyncio.Future[str] | None = None
         self._loading: asyncio.Task[None] | None = None
+        # The version whose turn is being waited for; empty for none.
+        self._waiting = ""
         self._poller = ThreadPoolExecutor(1, thread_name_prefix="channel")
         # One thread: bundles are loaded one after the other, whatever the channel does.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bundle")
@@ -129,6 +141,7 @@ class Follower:
             self._note_failure(version, error, serving=kept)
             bundle = await self._in_worker(lambda: self._make(kept))
             self._put(bundle, failed=True)
+        self._worker.submit(_collect_garbage)
 
     async def follow(self) -> None:
         """Looks at the source for ever; returns when cancelled."""
@@ -144,7 +157,15 @@ class Follower:
         """Looks once, and waits until what is new is in place or refused; never raises for it."""
         await self._poll()
         if self._loading is not None:
-            await self._loading
+            await asyncio.wait((self._loading,))
+
+    def yield_to_others(self) -> None:
+        """Lets what is loaded from now on take only the time that nothing else wants.
+
+        For a worker that rests meanwhile: in one that answers, a thread that holds the interpreter
+        and gets no time would hold up the answers.
+        """
+        self._worker.submit(_lower_priority)
 
     def close(self) -> None:
         """Lets the threads end after what they are doing."""
@@ -162,8 +183,11 @@ class Follower:
         status = self._engine.status
         if version != status.live:
             log.event("channel moved", live=version, serving=self._engine.version)
-            self._wait, self._retry_at = self._retry_seconds, 0.0
+            self._retry_now()
         self._note_live(version)
+        if self._loading is not None and self._waiting not in ("", version):
+            # Nobody wants that one any more, and nothing of it has begun.
+            self._loading.cancel()
         if version == self._engine.version:
             status.failed_version = status.failed_reason = ""
             return
@@ -203,14 +227,21 @@ class Follower:
     async def _replace(self, version: str) -> None:
         started = time.perf_counter()
         try:
-            bundle = await self._in_worker(lambda: self._make(version))
+            self._waiting = version
+            async with self._turns.turn(version):
+                self._waiting = ""
+                bundle = await self._in_worker(lambda: self._make(version))
+                # Else the channel has moved on, and the next look brings what is live now.
+                if self._engine.status.live == version:
+                    self._put(bundle, started=started)
+                del bundle
+                await self._in_worker(_collect_garbage)
         except Exception as error:
             # Whatever is wrong with the new one, the last good one serves on.
+            self._turns.failed(version, str(error))
             self._note_failure(version, error, serving=self._engine.version)
-            return
-        if self._engine.status.live == version:
-            self._put(bundle, started=started)
-        # Else the channel has moved on meanwhile, and the next look brings what is live now.
+        finally:
+            self._waiting = ""
 
     def _make(self, version: str) -> LoadedBundle:
         fetched = self._source.fetch(version)
@@ -241,13 +272,15 @@ class Follower:
             seconds=None if started is None else round(time.perf_counter() - started, 2),
             stages={name: round(value, 2) for name, value in bundle.timings.items()},
         )
-        self._worker.submit(self._after_swap, bundle.version)
+        self._turns.has(bundle.version)
+        self._worker.submit(self._remember, bundle.version)
 
-    def _after_swap(self, version: str) -> None:
+    def _remember(self, version: str) -> None:
         with contextlib.suppress(OSError):
             self._source.note_good(version)
-        # An encoder holds cycles: without this, replaced ones pile up until the collector comes.
-        gc.collect()
+
+    def _retry_now(self) -> None:
+        self._wait, self._retry_at = self._retry_seconds, 0.0
 
     def _note_live(self, version: str) -> None:
         status = self._engine.status
@@ -293,5 +326,22 @@ class Follower:
         self._telemetry.load_failed(version, str(error))
         self._wait = min(2 * self._wait, _LONGEST_RETRY_SECONDS)
 
-    async def _in_worker(self, work: Callable[[], LoadedBundle]) -> LoadedBundle:
+    async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+
+def _lower_priority() -> None:
+    # Linux takes a thread's number as well as a process's.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+
+
+def _collect_garbage() -> None:
+    """Frees what was replaced, and takes what stays out of the collector's later rounds.
+
+    An encoder holds cycles: without this, replaced ones pile up until the collector comes. And a
+    round over everything that TensorFlow has made stops every request for its whole length.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -37,6 +37,13 @@ class LoopLag:
         self._expected = loop.time() + _PERIOD_SECONDS
         self._timer = loop.call_at(self._expected, self._ring)
 
+    def forget(self) -> None:
+        """Begins anew: what made the loop late while nobody asked is nobody's to wait for."""
+        if self._loop is not None:
+            self.stop()
+            self.seconds = 0.0
+            self.start(self._loop)
+
     def stop(self) -> None:
         """Ends measuring."""
         if self._timer is not None:

@@ -68,7 +68,7 @@ def run(settings: Settings) -> int:
             write_json(settings.ready_file, {"port": settings.port, "version": version})
 
     try:
-        if settings.workers > 1:
+        if settings.workers > 1 or settings.spare:
             return Supervisor(settings, listener, tell_ready).run()
         from serving.process import ServerProcess  # noqa: PLC0415 - a supervisor needs no app
 
@@ -93,6 +93,11 @@ def parser() -> argparse.ArgumentParser:
         help="show catalog pictures: local files that are still what was indexed",
     )
     result.add_argument("--workers", type=int, help="server processes that share the port (1)")
+    result.add_argument(
+        "--spare",
+        action="store_true",
+        help="one process more stands by, so that loading a bundle delays no answer",
+    )
     result.add_argument("--second-channel", help="another channel whose bundle is tried")
     result.add_argument(
         "--second-mode",

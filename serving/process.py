@@ -18,6 +18,7 @@ from serving.app import create_app
 from serving.bundle_loader import Loader
 from serving.engine import Engine
 from serving.follower import Follower, Source
+from serving.http_server import HttpServer
 from serving.listening import bracketed, quiet_signals
 from serving.metrics import Metrics
 from serving.query_log import QueryLog
@@ -27,6 +28,7 @@ from serving.telemetry import SILENT, Telemetry
 from serving.tracing import Several
 from serving.trial import Trial, TrialConfig
 from serving.trial_figures import TrialLimits
+from serving.turns import ALONE, Message, WorkerTurns
 from serving.withdrawals import Withdrawn
 
 # Loading a bundle is work for the interpreter, and the event loop wants it back at once: a thread
@@ -38,7 +40,13 @@ class ServerProcess:
     """The listener, the app and what follows the channel."""
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, tell_ready: Callable[[str], None]
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        tell_ready: Callable[[str], None],
+        *,
+        tell: Callable[[Message], None] | None = None,
+        accepting: bool = True,
     ) -> None:
         """Puts the parts together; `run` serves.
 
@@ -46,9 +54,11 @@ class ServerProcess:
             settings: What to serve and how.
             listener: A listening socket; other processes may accept from it too.
             tell_ready: Called with the version once requests are answered.
+            tell: Sends a message to the supervisor, which answers by `hear`; None where there is
+                none.
+            accepting: Whether connections are taken from the start.
         """
         self._settings = settings
-        self._listener = listener
         self._tell_ready = tell_ready
         self._started = time.perf_counter()
         self._failure: BaseException | None = None
@@ -63,6 +73,8 @@ class ServerProcess:
         self._queries: QueryLog | None = None
         self._withdrawn: Withdrawn | None = None
         self._load = Loader()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = None if tell is None else WorkerTurns(tell)
         if settings.bundle is not None:
             self._follower = self._follow(self._engine, DirectorySource(settings.bundle), [])
         else:
@@ -79,19 +91,23 @@ class ServerProcess:
             queries=self._queries,
         )
         self._service = app.state.service
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                loop="uvloop",
-                http="httptools",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                lifespan="on",
-                timeout_graceful_shutdown=settings.shutdown_seconds,
-            )
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=settings.shutdown_seconds,
+        )
+        self._server = HttpServer(
+            config,
+            listener,
+            accepting=accepting,
+            on_accept=self._service.shedding.lag.forget,
         )
 
     def run(self) -> int:
@@ -103,7 +119,7 @@ class ServerProcess:
         log.configure()
         sys.setswitchinterval(_SWITCH_SECONDS)
         with quiet_signals():
-            self._server.run(sockets=[self._listener])
+            self._server.run()
         if isinstance(self._failure, LookalikeError):
             raise self._failure
         if self._failure is not None:
@@ -113,6 +129,14 @@ class ServerProcess:
     def stop(self) -> None:
         """Stops serving after the open requests; may be called from any thread."""
         self._server.should_exit = True
+
+    def hear(self, message: Message) -> None:
+        """Does what the supervisor says; may be called from any thread."""
+        loop, turns = self._loop, self._turns
+        if loop is not None and turns is not None:
+            # A loop that has been closed has nobody left to answer.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(turns.hear, message, self._server)
 
     def _follow_channels(self) -> Follower:
         """Returns the follower of the channel, and makes what else needs its registry."""
@@ -168,6 +192,7 @@ class ServerProcess:
         telemetry: Telemetry | None = None,
     ) -> Follower:
         settings = self._settings
+        channel = settings.channel if engine is self._engine else settings.second_channel
         return Follower(
             engine,
             source,
@@ -178,10 +203,12 @@ class ServerProcess:
             stale_seconds=settings.stale_seconds,
             also=looks,
             telemetry=telemetry or self._telemetry,
+            turns=self._turns.of(channel or "") if self._turns and settings.spare else ALONE,
         )
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
         self._service.start()
         task = asyncio.create_task(self._load_and_follow())
         try:
@@ -210,6 +237,8 @@ class ServerProcess:
                 seconds=round(time.perf_counter() - self._started, 2),
             )
             self._tell_ready(version)
+            if self._turns is not None and self._settings.spare:
+                self._follower.yield_to_others()
             if self._settings.bundle is None:
                 await asyncio.gather(
                     self._follower.follow(), *([self._second.follow()] if self._second else [])

@@ -54,6 +54,8 @@ class Settings:
         shutdown_seconds: Longest wait for open requests when the server is told to stop.
         access: Who may do what.
         workers: Server processes that share the port; each holds the index and the encoder.
+        spare: Whether one more process than `workers` stands by: bundles are loaded only by
+            processes that answer nobody meanwhile, and it takes the place of one that dies.
         cache_bytes: Largest size of the downloaded bundles on disk, in bytes; the live one and
             the one before it stay whatever they take.
         source_seconds: Longest wait for the registry when starting, in seconds; after that the
@@ -75,11 +77,11 @@ class Settings:
             client asks for less with the header X-Request-Timeout-Ms.
         max_lag_ms: How late the event loop may be before requests are refused with 503, in
             milliseconds.
-        second_channel: Another channel whose bundle is tried beside this one; none when None.
-        second_mode: `shadow`: it answers in the background and is compared; `canary`: it answers
         client_rate: Requests a second that one client may send for long; more are refused with
             429. 0: no limit. A client is an address, as far as it can be believed.
         client_burst: Requests that one client may send at once, where there is a limit.
+        second_channel: Another channel whose bundle is tried beside this one; none when None.
+        second_mode: `shadow`: it answers in the background and is compared; `canary`: it answers
             for real.
         second_share: The share of requests that it gets, in [0, 1].
         query_log_share: The share of queries that the log in the registry keeps, in [0, 1].
@@ -104,6 +106,7 @@ class Settings:
     shutdown_seconds: int = 10
     access: AccessConfig = field(default_factory=AccessConfig)
     workers: int = 1
+    spare: bool = False
     cache_bytes: int = 20 * 1024 * _MEBIBYTE
     source_seconds: float = 10.0
     stale_seconds: float = 60.0
@@ -118,11 +121,11 @@ class Settings:
     max_batch_items: int = 256
     deadline_seconds: float = 10.0
     max_lag_ms: float = 1000.0
+    client_rate: float = 0.0
+    client_burst: int = 50
     second_channel: str | None = None
     second_mode: str = "shadow"
     second_share: float = 0.05
-    client_rate: float = 0.0
-    client_burst: int = 50
     query_log_share: float = 0.0
     query_log_seconds: float = 300.0
 

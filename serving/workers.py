@@ -2,7 +2,8 @@
 
 They accept from the same socket, so that a worker that ends takes no waiting connection with it;
 one that ends by itself is replaced. Each holds its own index and encoder, and follows the channel
-by itself: none waits for another.
+by itself. With one that stands by they load in turns (`serving.rotation`); without one, none waits
+for another.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from types import FrameType
 from components.contracts.errors import InputError, LookalikeError
 from serving import log
 from serving.identity.sessions import share_key
+from serving.rotation import Command, Rotation
 from serving.settings import Settings
+from serving.turns import Message
 
 # `serving.metrics` reads it; not imported from there, because it must be set first.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -64,6 +67,7 @@ class Supervisor:
         self._tell_ready = tell_ready
         self._spawn = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
+        self._rotation = Rotation(settings.workers)
         self._failures = 0
         self._told = False
         self._stop_reader, self._stop_writer = self._spawn.Pipe(duplex=False)
@@ -83,7 +87,7 @@ class Supervisor:
             os.environ[_METRICS_VARIABLE] = metrics
         previous = {number: signal.signal(number, self._on_signal) for number in _STOPS}
         try:
-            for number in range(self._settings.workers):
+            for number in range(self._settings.workers + self._settings.spare):
                 self._workers.append(self._start(number))
             return self._watch()
         finally:
@@ -96,8 +100,11 @@ class Supervisor:
 
     def _start(self, number: int) -> _Worker:
         ours, theirs = self._spawn.Pipe()
+        accepting = self._rotation.started(number)
         process = self._spawn.Process(
-            target=_work, args=(self._settings, self._listener, theirs), name=f"worker-{number}"
+            target=_work,
+            args=(self._settings, self._listener, theirs, accepting),
+            name=f"worker-{number}",
         )
         process.start()
         theirs.close()
@@ -113,17 +120,37 @@ class Supervisor:
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            kind, text = worker.pipe.recv()
+            kind, *told = worker.pipe.recv()
         except (EOFError, OSError):
             self._replace(worker)
             return
+        if kind == "error" and not self._told:
+            raise _error(*told)
         if kind == "error":
-            raise _error(text)
-        worker.version = text
+            # It ends now, and another one tries; the others answer meanwhile.
+            log.event("worker cannot serve", level=logging.ERROR, reason=told[1])
+            return
+        if kind == "ready":
+            self._obey(self._rotation.ready(worker.number))
+            self._note_ready(worker, *told)
+        else:
+            heard = _HEARD[kind]
+            self._obey(heard(self._rotation, worker.number, *told))
+
+    def _obey(self, commands: list[Command]) -> None:
+        """Passes the rotation's commands on; who does not hear them is dying, and replaced."""
+        for command in commands:
+            for worker in self._workers:
+                if worker.number == command.worker:
+                    with contextlib.suppress(OSError):
+                        worker.pipe.send((command.kind, command.channel, command.reason))
+
+    def _note_ready(self, worker: _Worker, version: str) -> None:
+        worker.version = version
         if not self._told and all(one.version for one in self._workers):
             self._told = True
-            log.event("all workers ready", workers=len(self._workers), version=text)
-            self._tell_ready(text)
+            log.event("all workers ready", workers=len(self._workers), version=version)
+            self._tell_ready(version)
 
     def _replace(self, worker: _Worker) -> None:
         """Puts a new worker in the place of one that has ended."""
@@ -142,6 +169,7 @@ class Supervisor:
             pause_seconds=pause,
         )
         _forget_metrics(worker.process.pid)
+        self._obey(self._rotation.gone(worker.number))
         if pause and self._stop_reader.poll(pause):
             return
         self._workers[self._workers.index(worker)] = self._start(worker.number)
@@ -164,33 +192,47 @@ class Supervisor:
 
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
+# What a worker tells of its turns, and who decides what follows.
+_HEARD: dict[str, Callable[..., list[Command]]] = {
+    "has": Rotation.has,
+    "failed": Rotation.failed,
+    "asks": Rotation.asks,
+    "gives up": Rotation.gives_up,
+    "done": Rotation.done,
+}
 
 
-def _work(settings: Settings, listener: socket.socket, pipe: Connection) -> None:
+def _work(settings: Settings, listener: socket.socket, pipe: Connection, accepting: bool) -> None:
     """Runs in the worker's process."""
     from serving.process import ServerProcess  # noqa: PLC0415 - after the supervisor's settings
 
-    def tell(kind: str, text: str) -> None:
+    def tell(message: Message) -> None:
         with contextlib.suppress(OSError):
-            pipe.send((kind, text))
+            pipe.send(message)
 
     try:
-        process = ServerProcess(settings, listener, lambda version: tell("ready", version))
+        process = ServerProcess(
+            settings,
+            listener,
+            lambda version: tell(("ready", version)),
+            tell=tell,
+            accepting=accepting,
+        )
 
         def watch() -> None:
             # The other end closes when the supervisor is gone, however it went.
             with contextlib.suppress(EOFError, OSError):
-                pipe.recv()
+                while True:
+                    process.hear(pipe.recv())
             process.stop()
 
         threading.Thread(target=watch, daemon=True, name="supervisor").start()
         process.run()
     except LookalikeError as error:
-        tell("error", f"{error.exit_code}:{error}")
+        tell(("error", str(error.exit_code), str(error)))
 
 
-def _error(text: str) -> LookalikeError:
-    code, _, message = text.partition(":")
+def _error(code: str, message: str) -> LookalikeError:
     return InputError(message) if int(code) == InputError.exit_code else LookalikeError(message)
 
 

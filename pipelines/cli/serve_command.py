@@ -43,6 +43,11 @@ import click
     type=click.IntRange(1, 64),
     help="Server processes that share the port; each holds the index and the encoder.",
 )
+@click.option(
+    "--spare",
+    is_flag=True,
+    help="One process more stands by, so that loading a bundle delays no answer.",
+)
 @click.option("--second-channel", help="Another channel whose version is tried beside this one.")
 @click.option(
     "--second-mode",
@@ -81,6 +86,7 @@ def serve(
     ready_file: Path | None,
     images: bool,
     workers: int,
+    spare: bool,
     second_channel: str | None,
     second_mode: str,
     second_share: float,
@@ -108,6 +114,7 @@ def serve(
             cache=cache,
             images=images,
             workers=workers,
+            spare=spare,
             second_channel=second_channel,
             second_mode=second_mode,
             second_share=second_share,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from pathlib import Path
 
@@ -354,3 +355,129 @@ def test_what_else_is_to_be_looked_at_is_looked_at_even_when_the_channel_is_away
     asyncio.run(script())
     assert len(looks) == 2
     follower.close()
+
+
+class FakeTurns:
+    """Turns that come when the test says so."""
+
+    def __init__(self):
+        self.told = []
+        self.come = asyncio.Event()
+        self.error = None
+
+    @contextlib.asynccontextmanager
+    async def turn(self, version):
+        self.told.append(("asks", version))
+        try:
+            await self.come.wait()
+        except asyncio.CancelledError:
+            self.told.append(("gives up", version))
+            raise
+        if self.error:
+            raise self.error
+        yield
+        self.told.append(("done", version))
+
+    def has(self, version):
+        self.told.append(("has", version))
+
+    def failed(self, version, reason):
+        self.told.append(("failed", version, reason))
+
+    def on_again(self, retry):
+        self.retry = retry
+
+
+@pytest.fixture
+def in_turns(setting):
+    engine, source, _, bundles = setting
+
+    def load(directory, *, verified=""):
+        if directory.name not in bundles:
+            raise InputError(f"bundle {directory.name} is damaged")
+        return bundles[directory.name]
+
+    turns = FakeTurns()
+    follower = Follower(engine, source, load, poll_seconds=0.01, retry_seconds=1000, turns=turns)
+    yield engine, source, follower, turns
+    follower.close()
+
+
+async def asked(turns, version):
+    while ("asks", version) not in turns.told:
+        await asyncio.sleep(0.001)
+
+
+def test_a_bundle_is_loaded_and_in_place_within_its_turn(in_turns):
+    engine, source, follower, turns = in_turns
+
+    async def script():
+        await follower.start()
+        source.version = "v2"
+        look = asyncio.create_task(follower.look())
+        await asked(turns, "v2")
+        await asyncio.sleep(0.05)
+        assert source.fetched == ["v1"]
+        assert engine.version == "v1"
+        turns.come.set()
+        await look
+
+    asyncio.run(script())
+    assert engine.version == "v2"
+    # The first bundle is nobody's turn: nobody answers yet.
+    assert turns.told == [("has", "v1"), ("asks", "v2"), ("has", "v2"), ("done", "v2")]
+
+
+def test_a_turn_that_nobody_wants_any_more_is_given_up(in_turns):
+    engine, source, follower, turns = in_turns
+
+    async def script():
+        await follower.start()
+        source.version = "v2"
+        look = asyncio.create_task(follower.look())
+        await asked(turns, "v2")
+        source.version = "v1"
+        await follower.look()
+        await look
+
+    asyncio.run(script())
+    assert engine.version == "v1"
+    assert source.fetched == ["v1"]
+    assert turns.told == [("has", "v1"), ("asks", "v2"), ("gives up", "v2")]
+
+
+def test_what_another_worker_could_not_load_is_refused_with_its_reason_and_tried_when_it_can(
+    in_turns,
+):
+    engine, source, follower, turns = in_turns
+
+    async def script():
+        await follower.start()
+        source.version = "v2"
+        turns.error = LookalikeError("golden query 3 differs")
+        turns.come.set()
+        await follower.look()
+        assert engine.describe()["failed"] == {"version": "v2", "reason": "golden query 3 differs"}
+        turns.error = None
+        await follower.look()
+        assert engine.version == "v1"
+        turns.retry()
+        await follower.look()
+
+    asyncio.run(script())
+    assert engine.version == "v2"
+    assert "failed" not in engine.describe()
+
+
+def test_a_failure_in_ones_own_turn_is_told(in_turns):
+    engine, source, follower, turns = in_turns
+
+    async def script():
+        await follower.start()
+        source.version = "bad"
+        turns.come.set()
+        await follower.look()
+
+    asyncio.run(script())
+    assert ("failed", "bad", "bundle bad is damaged") in turns.told
+    assert engine.version == "v1"

@@ -170,3 +170,52 @@ def test_a_start_without_the_registry_serves_the_last_good_bundle_and_says_so(
         if away.exists():
             channels.unlink(missing_ok=True)
             away.rename(channels)
+
+
+def test_with_one_that_stands_by_no_request_waits_for_a_bundle_or_for_a_dead_worker(
+    module_maker, registry
+):
+    root = module_maker.root
+    if registry.channel("demo").live != "v1":
+        registry.move("demo", to="v1", who="test", why="first")
+    process = Process(registry.uri, root / "spare", "--spare", "--cache", str(root / "cache"))
+
+    def asked() -> tuple[set[str], set[int], list[int]]:
+        """Asks over one connection, which the client opens again when it is told to."""
+        versions, workers, statuses = set(), set(), []
+        with httpx.Client(base_url=process.url, timeout=30) as client:
+            for _ in range(30):
+                answer = client.get("/v1/items/green2/similar")
+                statuses.append(answer.status_code)
+                versions.add(answer.headers["x-lookalike-bundle"])
+                workers.add(client.get("/readyz").json()["worker"])
+        return versions, workers, statuses
+
+    try:
+        versions, first, statuses = asked()
+        # The one that stands by answers nobody.
+        assert (versions, len(first), set(statuses)) == ({"v1"}, 1, {200})
+        registry.move("demo", to="v2", who="test", why="newer")
+        seen = []
+
+        def moved() -> bool:
+            versions, _, statuses = asked()
+            seen.extend(statuses)
+            return versions == {"v2"}
+
+        until(moved)
+        assert set(seen) == {200}
+        _, second, _ = asked()
+        assert second.isdisjoint(first)
+        # The first one rests and loads, so that it can stand by with the new version.
+        until(lambda: process.log.read_text().count('"bundle in place"') >= 4)
+
+        os.kill(second.pop(), signal.SIGKILL)
+        until(lambda: "another takes its place" in process.log.read_text())
+        versions, third, statuses = asked()
+        assert (versions, third, set(statuses)) == ({"v2"}, first, {200})
+        # From memory, wherever it is: the new worker may not be ready yet.
+        registry.rollback("demo", who="test", why="older")
+        until(lambda: asked()[0] == {"v1"}, 30)
+    finally:
+        assert process.stop() == 0, process.log.read_text()
