@@ -17,8 +17,8 @@ class EmbedConfig:
         batch_size: Images that one call of the encoder takes.
         max_reject_share: Largest share of the images in [0, 1] that may come to nothing before
             the step stops; one bad image never stops it.
-        rows_per_shard: Rows in one Parquet file, about; the number of files is a power of two, so
-            that a growing catalog seldom moves rows.
+        rows_per_shard: Most rows in one Parquet file, and about twice the fewest: small enough
+            that a day's changes leave most files as they are, large enough for a million items.
         beam_options: Options for Apache Beam as on its command line, such as
             `--runner=DataflowRunner`; none runs inside this process.
         max_image_bytes: Largest encoded image, in bytes.
@@ -28,7 +28,7 @@ class EmbedConfig:
 
     batch_size: int = 64
     max_reject_share: float = 0.02
-    rows_per_shard: int = 50_000
+    rows_per_shard: int = 4096
     beam_options: tuple[str, ...] = ()
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 50_000_000
@@ -52,3 +52,8 @@ class EmbedConfig:
     def image_limits(self) -> ImageLimits:
         """The bounds in the form that `components.contracts.images` takes."""
         return ImageLimits(self.max_image_bytes, self.max_image_pixels, self.min_image_side)
+
+    @property
+    def limits_key(self) -> str:
+        """The bounds as text: vectors of images that other bounds let in are not taken over."""
+        return f"{self.max_image_bytes}-{self.max_image_pixels}-{self.min_image_side}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +16,37 @@ from components.contracts.catalog import (
     QUERIES_FILE,
     TAXONOMY_FILE,
     Item,
-    Query,
+    Reject,
     read_items,
     read_queries,
     read_rejects,
     write_rejects,
 )
 from components.contracts.embeddings import Embeddings, Vectors
-from components.contracts.encoder import SAVED_MODEL_DIRECTORY, EncoderCard, read_encoder
+from components.contracts.encoder import SAVED_MODEL_DIRECTORY, read_encoder
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.files import fresh_directory, write_atomically, write_json
+from components.contracts.files import (
+    fresh_directory,
+    write_atomically,
+    write_json,
+)
 from components.contracts.progress import Progress
 from components.contracts.taxonomy import Taxonomy
-from components.embed import pipeline
+from components.embed import estimate, pipeline
 from components.embed.config import EmbedConfig
+from components.embed.encoders import ITEMS, Encoder, Incumbent, plan, read_incumbent
 from components.embed.model import EncoderHandler
-from components.embed.pipeline import Plan, Work
+from components.embed.pipeline import Task, Work
 from components.embed.report import Before, render
-from components.search.searcher import VECTORS_FILE, load_vectors
+from components.embed.shards import Output
+from components.registry.object_store import ObjectStore
+from components.search.searcher import load_vectors
 
 DEAD_LETTERS_FILE = "dead_letters.jsonl"
 SUMMARY_FILE = "summary.json"
-ITEMS, QUERIES, QUERIES_INCUMBENT = "items", "queries", "queries_incumbent"
+_UNFINISHED = "unfinished"
+# A rate over fewer images than this is mostly the start-up's.
+_IMAGES_FOR_A_RATE = 500
 
 
 def embed_catalog(
@@ -48,11 +57,17 @@ def embed_catalog(
     config: EmbedConfig,
     output: Path,
     report: Path | None = None,
+    store: ObjectStore | None = None,
 ) -> dict[str, float]:
     """Embeds the items and the shopper photos of a checked catalog.
 
-    Vectors of the incumbent are taken over by content hash where its encoder is the same one. Where
-    it is another one, the photos are embedded by both, so that both indexes can be asked.
+    Vectors are taken over by content hash where they were made by the same encoder within the same
+    bounds on images: kept by an earlier run, or in the incumbent's index. Shards whose rows are
+    all the same are taken over byte for byte. Where the incumbent's encoder is another one, the
+    photos are embedded by both, so that both indexes can be asked.
+
+    Taken over means equal up to rounding: an encoder's vector for an image differs in the last
+    bit (6e-8) with the number of images in the call.
 
     Args:
         checked: The checked catalog.
@@ -62,6 +77,7 @@ def embed_catalog(
         output: Directory to write `items/`, `queries/`, `queries_incumbent/`, `dead_letters.jsonl`
             and, last, `summary.json` into.
         report: HTML file to write the page for people to; None for none.
+        store: The registry's store, where shards are kept for the next run; None for nowhere.
 
     Returns:
         The figures of the summary that are numbers.
@@ -75,45 +91,50 @@ def embed_catalog(
         raise InputError(f"{checked / ITEMS_FILE}: expected at least one item, found none")
     queries = read_queries(checked / QUERIES_FILE) if (checked / QUERIES_FILE).exists() else []
     card = read_encoder(encoder)
-    incumbent = _incumbent(incumbent_bundle, card)
-    plan = _plan(items, queries, encoder=encoder, card=card, incumbent=incumbent, config=config)
+    incumbent = read_incumbent(incumbent_bundle, card)
 
     fresh_directory(output)
-    dead_letters = output / DEAD_LETTERS_FILE
-    compute = sum(work.row is None for work in plan.works)
-    started = time.monotonic()
-    with Progress("embed", total=compute, unit="images") as progress:
-        if compute < len(plan.works):
-            progress.advance(0, note=f"{len(plan.works) - compute} taken over")
-        EncoderHandler.report = progress.advance
-        try:
-            pipeline.run(plan, config=config, output=output, dead_letters=dead_letters)
-        finally:
-            EncoderHandler.report = None
-    seconds = time.monotonic() - started
-    _check_rejects(dead_letters, len(plan.works), config)
+    scratch = output / _UNFINISHED
+    try:
+        encoders = plan(items, queries, encoder, card, incumbent, config, store, scratch)
+        outputs = [one for used in encoders for one in used.outputs]
+        said = _announce(encoders, incumbent, config)
+        computed = frozenset(outputs[0].rows[position].key for position in outputs[0].missing)
+        seconds = _compute(encoders, config, output, scratch)
+        dead = read_rejects(output / DEAD_LETTERS_FILE)
+        compute = sum(len(one.missing) for one in outputs)
+        images = sum(len(one.rows) for one in outputs)
+        _check_nothing_lost(outputs, dead)
+        notes = [said, *_write(encoders, config, output, compute, seconds)]
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
-    dead = len(read_rejects(dead_letters))
     embedded = embedding_files.read(output / ITEMS)
+    photos = outputs[1:]
     figures = {
         "items": float(len(embedded)),
         "queries": float(len(queries)),
-        "reused": float(len(plan.works) - compute),
-        "computed": float(compute - dead),
-        "dead_letters": float(dead),
+        "reused": float(images - compute),
+        "reused_photos": float(sum(len(one.rows) - len(one.missing) for one in photos)),
+        "photos": float(sum(len(one.rows) for one in photos)),
+        "shards": float(sum(len(one.shards) for one in outputs)),
+        "reused_shards": float(sum(one.taken_over for one in outputs)),
+        "computed": float(compute - len(dead)),
+        "dead_letters": float(len(dead)),
         "seconds": seconds,
         "images_per_second": compute / seconds if seconds else 0.0,
         **_norms(embedded.vectors),
         **_drift(embedded.vectors, incumbent),
     }
     if report:
-        _report(report, checked, items, embedded, plan, figures, incumbent, config, dead_letters)
+        _report(report, checked, items, embedded, computed, figures, incumbent, config, dead, notes)
     write_json(
         output / SUMMARY_FILE,
         {
             **figures,
             "encoder_digest": card.digest,
             "embedding_dim": card.embedding_dim,
+            "image_limits": config.limits_key,
             "incumbent_encoder_digest": incumbent.card.digest if incumbent else "",
         },
     )
@@ -125,11 +146,12 @@ def _report(
     checked: Path,
     items: Sequence[Item],
     embedded: Embeddings,
-    plan: Plan,
+    computed: frozenset[str],
     figures: Mapping[str, float],
-    incumbent: _Incumbent | None,
+    incumbent: Incumbent | None,
     config: EmbedConfig,
-    dead_letters: Path,
+    dead: Sequence[Reject],
+    notes: Sequence[str],
 ) -> None:
     before = None
     if incumbent:
@@ -138,86 +160,128 @@ def _report(
             same_encoder=incumbent.same_encoder,
             items={i.item_id: i.content_hash for i in read_items(incumbent.bundle / ITEMS_FILE)},
         )
-    computed = {work.key for work in plan.works if work.output == ITEMS and work.row is None}
     text = render(
         items=items,
         taxonomy=Taxonomy.read(checked / TAXONOMY_FILE),
         embedded=embedded,
-        computed=frozenset(computed),
+        computed=computed,
         figures=figures,
-        dead=read_rejects(dead_letters),
+        dead=dead,
         before=before,
         limits=config.image_limits,
+        notes=notes,
     )
     write_atomically(report, text)
 
 
-@dataclass(frozen=True)
-class _Incumbent:
-    """The live bundle as far as this step needs it."""
-
-    bundle: Path
-    card: EncoderCard
-    same_encoder: bool
-    rows: Mapping[str, int]
-
-
-def _incumbent(bundle: Path | None, card: EncoderCard) -> _Incumbent | None:
-    if bundle is None:
-        return None
-    live = read_encoder(bundle / "encoder")
-    if live.digest != card.digest:
-        return _Incumbent(bundle, live, same_encoder=False, rows={})
-    vectors = load_vectors(bundle)
-    items = read_items(bundle / ITEMS_FILE)
-    if vectors.shape != (len(items), card.embedding_dim):
-        raise InputError(
-            f"{bundle}: expected {len(items)} vectors of {card.embedding_dim} dimensions, found "
-            f"{list(vectors.shape)}"
-        )
-    rows = {item.content_hash: row for row, item in enumerate(items)}
-    return _Incumbent(bundle, live, same_encoder=True, rows=rows)
-
-
-def _plan(
-    items: Sequence[Item],
-    queries: Sequence[Query],
-    *,
-    encoder: Path,
-    card: EncoderCard,
-    incumbent: _Incumbent | None,
-    config: EmbedConfig,
-) -> Plan:
-    rows = incumbent.rows if incumbent else {}
-    works = [
-        Work(ITEMS, item.item_id, item.image, item.content_hash, rows.get(item.content_hash))
-        for item in items
-    ]
-    outputs = {ITEMS: (encoder, card)}
-    if queries:
-        outputs[QUERIES] = (encoder, card)
+def _announce(encoders: Sequence[Encoder], incumbent: Incumbent | None, config: EmbedConfig) -> str:
+    """Says what is going to be computed and how long it may take; returns it for the report."""
+    own = encoders[0]
+    outputs = [output for one in encoders for output in one.outputs]
+    compute = sum(len(output.missing) for output in outputs)
+    total = sum(len(output.rows) for output in outputs)
+    why = ""
+    if all(len(output.missing) == len(output.rows) for output in own.outputs):
+        why = "nothing was computed before"
         if incumbent and not incumbent.same_encoder:
-            outputs[QUERIES_INCUMBENT] = (incumbent.bundle / "encoder", incumbent.card)
-    works += [
-        Work(name, query.query_id, query.image, query.content_hash)
-        for name in outputs
-        if name != ITEMS
-        for query in queries
-    ]
-    return Plan(
-        works=tuple(works),
-        models={name: path / SAVED_MODEL_DIRECTORY for name, (path, _) in outputs.items()},
-        dims={name: one.embedding_dim for name, (_, one) in outputs.items()},
-        shards={
-            name: _shards(len(items) if name == ITEMS else len(queries), config) for name in outputs
-        },
-        known_vectors=incumbent.bundle / VECTORS_FILE if incumbent else None,
-    )
+            why = "the encoder is new, so that no vector can be taken over"
+    rate, source = float(own.known.about.get("images_per_second", 0.0)), "the last run's rate"
+    if not rate and compute >= estimate.WORTH_MEASURING:
+        rows = own.outputs[0]
+        rate = estimate.measured_rate(
+            own.path / SAVED_MODEL_DIRECTORY,
+            (rows.images[position] for position in rows.missing),
+            batch_size=config.batch_size,
+            limits=config.image_limits,
+        )
+        source = "measured on some of them just now"
+    said = estimate.announcement(compute, total, rate=rate, source=source, why=why)
+    print(f"embed: {said}", flush=True)
+    return said
 
 
-def _shards(rows: int, config: EmbedConfig) -> int:
-    wanted = -(-rows // config.rows_per_shard)
-    return 1 << (wanted - 1).bit_length()
+def _compute(
+    encoders: Sequence[Encoder], config: EmbedConfig, output: Path, scratch: Path
+) -> float:
+    """Computes what is missing and returns how many seconds it took."""
+    outputs = {one.name: one for used in encoders for one in used.outputs}
+    dead_letters = output / DEAD_LETTERS_FILE
+    total = sum(len(one.missing) for one in outputs.values())
+    images = sum(len(one.rows) for one in outputs.values())
+    started = time.monotonic()
+    with Progress("embed", total=total, unit="images") as progress:
+        if total < images:
+            progress.advance(0, note=f"{images - total} taken over")
+        EncoderHandler.report = progress.advance
+        pipeline.Admit.report = lambda rejects: progress.advance(rejects, rejects=rejects)
+        try:
+            tasks = [_task(used) for used in encoders if any(one.missing for one in used.outputs)]
+            if tasks:
+                pieces = pipeline.run(
+                    tasks, config=config, scratch=scratch, dead_letters=dead_letters
+                )
+                for piece in pieces:
+                    name, positions, vectors = pipeline.read_piece(piece)
+                    outputs[name].add(positions, vectors)
+        finally:
+            EncoderHandler.report = pipeline.Admit.report = None
+        # Workers in other processes have nobody to report to.
+        progress.advance(total - progress.done)
+    seconds = time.monotonic() - started
+    _check_rejects(dead_letters, images, config)
+    return seconds
+
+
+def _task(used: Encoder) -> Task:
+    def works() -> Iterator[Work]:
+        for output in used.outputs:
+            for position in output.missing:
+                row = output.rows[position]
+                image = output.images[position]
+                yield Work(output.name, position, row.key, image, row.content_hash)
+
+    names = "+".join(output.name for output in used.outputs)
+    return Task(names, used.path / SAVED_MODEL_DIRECTORY, used.card.embedding_dim, works())
+
+
+def _check_nothing_lost(outputs: Sequence[Output], dead: Sequence[Reject]) -> None:
+    empty = {
+        (output.name, output.rows[int(position)].key)
+        for output in outputs
+        for position in np.flatnonzero(~output.filled)
+    }
+    if empty != {(reject.source, reject.key) for reject in dead}:
+        raise LookalikeError(
+            f"embed: expected a vector or a dead letter for every image, found {len(empty)} "
+            f"images without a vector and {len(dead)} dead letters; nothing may get lost, so this "
+            "output is not used: run the step again, and report it if it comes back"
+        )
+
+
+def _write(
+    encoders: Sequence[Encoder],
+    config: EmbedConfig,
+    output: Path,
+    compute: int,
+    seconds: float,
+) -> list[str]:
+    """Writes all shards, keeps them for the next run and returns what went wrong with keeping."""
+    notes: list[str] = []
+    for number, used in enumerate(encoders):
+        files = list(used.known.others)
+        for one in used.outputs:
+            files += one.write(
+                output / one.name, encoder=used.card.digest, limits=config.limits_key
+            )
+        if used.known.kept:
+            about = dict(used.known.about)
+            if number == 0 and compute >= _IMAGES_FOR_A_RATE:
+                about["images_per_second"] = compute / seconds
+            used.known.kept.publish(files, about)
+            notes += used.known.kept.failures
+    for note in notes:
+        print(f"embed: {note}", flush=True)
+    return notes
 
 
 def _check_rejects(dead_letters: Path, images: int, config: EmbedConfig) -> None:
@@ -239,7 +303,7 @@ def _norms(vectors: Vectors) -> dict[str, float]:
     return {"norm_min": float(norms.min()), "norm_max": float(norms.max())}
 
 
-def _drift(vectors: Vectors, incumbent: _Incumbent | None) -> dict[str, float]:
+def _drift(vectors: Vectors, incumbent: Incumbent | None) -> dict[str, float]:
     """Returns how far the catalog's centre has moved since the incumbent, as 1 - cosine.
 
     Only vectors of one encoder can be compared: with another one there is no figure.

@@ -1,12 +1,19 @@
-"""The Beam pipeline: images in, Parquet shards of vectors and dead letters out."""
+"""The Beam pipeline: images in, pieces of vectors and dead letters out.
+
+Nothing is grouped and only names of files pass between processes, so memory hangs on the batch
+size and not on how many images there are.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -16,228 +23,270 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from components.contracts.beam_options import beam_pipeline
 from components.contracts.catalog import Reject
 from components.contracts.embeddings import to_table
-from components.contracts.files import sha256_bytes
-from components.contracts.images import BadImageError, ImageLimits, admit, read_image
+from components.contracts.files import sha256_bytes, write_json_lines
+from components.contracts.images import (
+    BadImageError,
+    ImageLimits,
+    admit,
+    plain_jpeg,
+    read_image,
+)
 from components.contracts.web_addresses import shown_uri
 from components.embed.config import EmbedConfig
 from components.embed.model import NO_VECTOR, EncoderHandler
 from components.search.searcher import unit_rows
 
 _DEAD = "dead"
-# (output, id, image, content hash): plain strings pass between Beam's stages fastest.
-_Key = tuple[str, str, str, str]
+_WORK = "work"
+# So many images one list of work names, and so many vectors one piece holds.
+_PIECE = 1024
+_READING_THREADS = 4
 
 
-@dataclass(frozen=True)
-class Work:
-    """One vector to come.
+class Work(NamedTuple):
+    """One vector to compute.
 
     Attributes:
         output: `items`, `queries` or `queries_incumbent`.
+        slot: Its row among the output's vectors.
         key: The item's or query's id.
         image: Where the image lies.
         content_hash: SHA-256 of its bytes as the catalog step saw them.
-        row: Row of a known vector to take over; None to compute it.
     """
 
     output: str
+    slot: int
     key: str
     image: str
     content_hash: str
-    row: int | None = None
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything that the pipeline does.
+class Task:
+    """What one encoder has to compute.
 
     Attributes:
-        works: The vectors to come.
-        models: For each output, the SavedModel that computes it.
-        dims: For each output, the dimensions of its vectors.
-        shards: For each output, the number of its Parquet files.
-        known_vectors: The npy file that `Work.row` points into.
+        name: Tells the tasks apart.
+        saved_model: The encoder.
+        dim: Dimensions of its vectors.
+        works: The vectors to compute.
     """
 
-    works: tuple[Work, ...]
-    models: Mapping[str, Path]
-    dims: Mapping[str, int]
-    shards: Mapping[str, int]
-    known_vectors: Path | None = None
+    name: str
+    saved_model: Path
+    dim: int
+    works: Iterable[Work]
 
 
-def run(plan: Plan, *, config: EmbedConfig, output: Path, dead_letters: Path) -> None:
+def run(
+    tasks: Sequence[Task], *, config: EmbedConfig, scratch: Path, dead_letters: Path
+) -> list[Path]:
     """Runs the pipeline to its end.
 
     Args:
-        plan: What to compute and what to take over.
+        tasks: What to compute.
         config: Batch size, image bounds and Beam's options.
-        output: Directory for one folder of Parquet files for each output.
+        scratch: Directory that every worker can reach, for lists of work and pieces.
         dead_letters: JSON-lines file for the images that came to nothing.
+
+    Returns:
+        The pieces, for `read_piece`. A piece may come twice where a worker was lost meanwhile.
     """
+    lists = {task.name: _write_lists(task, scratch / _WORK) for task in tasks}
+    pieces = scratch / "pieces"
+    pieces.mkdir(parents=True, exist_ok=True)
+    dead: list[Any] = []
     with beam_pipeline(config.beam_options, "embed.beam_options") as pipeline:
-        found: list[Any] = []
-        dead: list[Any] = []
-        # Outputs of one encoder go through one copy of it.
-        for model in dict.fromkeys(plan.models.values()):
-            outputs = [name for name, used in plan.models.items() if used == model]
-            computed, rejects = _computed(pipeline, plan, outputs, model, config)
-            found.append(computed)
-            dead += rejects
-        known = [work for work in plan.works if work.row is not None]
-        if known:
-            found.append(
+        for task in tasks:
+            name = task.name
+            handler = EncoderHandler(str(task.saved_model), batch_size=config.batch_size)
+            admitted = (
                 pipeline
-                | "Known" >> beam.Create([(_key(work), work.row) for work in known])
-                | "TakeOver" >> beam.ParDo(TakeOver(str(plan.known_vectors)))
+                | f"{name}/Lists" >> beam.Create([str(path) for path in lists[name]])
+                | f"{name}/Admit"
+                >> beam.ParDo(Admit(config.image_limits, config.batch_size)).with_outputs(
+                    _DEAD, main="admitted"
+                )
             )
-        _ = (
-            found
-            | "Vectors" >> beam.Flatten()
-            | beam.Map(_to_shard, shards=dict(plan.shards))
-            | beam.GroupByKey()
-            | beam.ParDo(WriteShard(str(output), dict(plan.shards)))
-        )
+            checked = (
+                admitted.admitted
+                | f"{name}/Encode" >> RunInference(KeyedModelHandler(handler))
+                | f"{name}/Check"
+                >> beam.ParDo(CheckVectors(task.dim)).with_outputs(_DEAD, main="vectors")
+            )
+            _ = checked.vectors | f"{name}/Write" >> beam.ParDo(WritePieces(str(pieces)))
+            dead += [admitted[_DEAD], checked[_DEAD]]
         _ = (
             dead
             | "DeadLetters" >> beam.Flatten()
             | beam.combiners.ToList()
             | beam.Map(_write_dead_letters, path=str(dead_letters))
         )
+    return sorted(pieces.glob("*.parquet"))
 
 
-def _computed(
-    pipeline: Any, plan: Plan, outputs: Sequence[str], model: Path, config: EmbedConfig
-) -> tuple[Any, list[Any]]:
-    """Returns the vectors of some outputs, and their two kinds of dead letters."""
-    name, dim = "+".join(outputs), plan.dims[outputs[0]]
-    works = [_key(work) for work in plan.works if work.output in outputs and work.row is None]
-    handler = EncoderHandler(str(model), batch_size=config.batch_size)
-    admitted = (
-        pipeline
-        | f"{name}/Images" >> beam.Create(works, reshuffle=False)
-        | f"{name}/Admit"
-        >> beam.ParDo(Admit(config.image_limits)).with_outputs(_DEAD, main="admitted")
-    )
-    checked = (
-        admitted.admitted
-        | f"{name}/Encode" >> RunInference(KeyedModelHandler(handler))
-        | f"{name}/Check" >> beam.ParDo(CheckVector(dim)).with_outputs(_DEAD, main="vectors")
-    )
-    return checked.vectors, [admitted[_DEAD], checked[_DEAD]]
+def read_piece(path: Path) -> tuple[str, list[int], Any]:
+    """Returns a piece's output, the slots of its vectors, and the vectors, float32."""
+    table = pq.read_table(path)
+    column = table.column("embedding").combine_chunks()
+    vectors = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
+    slots = [int(slot) for slot in table.column("id").to_pylist()]
+    return path.name.partition("-")[0], slots, vectors.reshape(len(slots), -1)
+
+
+def _write_lists(task: Task, directory: Path) -> list[Path]:
+    lists: list[Path] = []
+    part: list[Work] = []
+
+    def flush() -> None:
+        path = directory / f"{task.name}-{len(lists):05d}.jsonl"
+        write_json_lines(path, (work._asdict() for work in part))
+        lists.append(path)
+        part.clear()
+
+    for work in task.works:
+        part.append(work)
+        if len(part) == _PIECE:
+            flush()
+    if part:
+        flush()
+    return lists
 
 
 class Admit(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
-    """Reads and checks images; what cannot be decoded goes to the dead letters, never further."""
+    """Reads and checks images; what cannot be decoded goes to the dead letters, never further.
 
-    def __init__(self, limits: ImageLimits) -> None:
-        """Keeps the images' bounds."""
+    A few threads read ahead while the encoder works on the batch before.
+    """
+
+    # Called with the number of rejects where the runner shares the process of the step.
+    report: ClassVar[Callable[[int], None] | None] = None
+
+    def __init__(self, limits: ImageLimits, batch_size: int) -> None:
+        """Keeps the images' bounds and how many images make a batch."""
         self._limits = limits
+        self._batch_size = batch_size
 
-    def process(self, key: _Key) -> Iterator[Any]:
-        """Turns a key into (key, image bytes) or a dead letter."""
-        _, _, image, content_hash = key
-        try:
-            data = read_image(image, self._limits)
-            if sha256_bytes(data) != content_hash:
-                raise BadImageError(
-                    "changed_image",
-                    f"{shown_uri(image)}: expected the bytes that the catalog step saw, "
-                    "found others; run the catalog step again",
-                )
-            yield key, admit(data, self._limits)
-        except BadImageError as error:
-            yield _dead(key, error.reason, str(error))
-        # Whatever a hostile file does to a decoder, it must not end the job for the others.
-        except Exception as error:
-            yield _dead(key, "undecodable_image", repr(error))
+    def process(self, path: str) -> Iterator[Any]:
+        """Turns a list of work into (works, images) or dead letters."""
+        works: list[Work] = []
+        images: list[bytes] = []
+        for work, found in self._read(Path(path)):
+            if isinstance(found, bytes):
+                works.append(work)
+                images.append(found)
+                if len(works) == self._batch_size:
+                    yield tuple(works), images
+                    works, images = [], []
+                continue
+            if Admit.report:
+                Admit.report(1)
+            yield _dead(work, *found)
+        if works:
+            yield tuple(works), images
+
+    def _read(self, path: Path) -> Iterator[tuple[Work, bytes | tuple[str, str]]]:
+        """Yields each work with its image, or with the reason why there is none, in order."""
+        ahead: deque[tuple[Work, Future[bytes | tuple[str, str]]]] = deque()
+        with path.open(encoding="utf-8") as lines, ThreadPoolExecutor(_READING_THREADS) as pool:
+            for line in lines:
+                work = Work(**json.loads(line))
+                ahead.append((work, pool.submit(_admitted, work, self._limits)))
+                # Two batches: one that the encoder takes next, and one that is being read.
+                if len(ahead) >= 2 * self._batch_size:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            for first, future in ahead:
+                yield first, future.result()
 
 
-class CheckVector(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
+def _admitted(work: Work, limits: ImageLimits) -> bytes | tuple[str, str]:
+    """Returns bytes that the graph decodes, or a reason and its details."""
+    try:
+        data = read_image(work.image, limits)
+        if sha256_bytes(data) != work.content_hash:
+            return (
+                "changed_image",
+                f"{shown_uri(work.image)}: expected the bytes that the catalog step saw, "
+                "found others; run the catalog step again",
+            )
+        # Most catalogs are plain JPEGs, which `admit` would decode only to return them as they
+        # are: the graph decodes them anyway, and the handler finds the one that it cannot.
+        return data if plain_jpeg(data, limits) else admit(data, limits)
+    except BadImageError as error:
+        return error.reason, str(error)
+    # Whatever a hostile file does to a decoder, it must not end the job for the others.
+    except Exception as error:
+        return "undecodable_image", repr(error)
+
+
+class CheckVectors(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
     """Lets vectors through that can be searched with; the others go to the dead letters."""
 
     def __init__(self, dim: int) -> None:
         """Keeps the dimensions that a vector must have."""
         self._dim = dim
 
-    def process(self, element: tuple[_Key, bytes]) -> Iterator[Any]:
-        """Passes on (key, vector bytes), or yields a dead letter."""
-        key, data = element
-        if data == NO_VECTOR:
-            yield _dead(key, "undecodable_image", "the preprocessing graph cannot decode it")
-            return
-        vector = np.frombuffer(data, np.float32)
-        if len(vector) != self._dim or not unit_rows(vector[None, :])[0]:
-            yield _dead(
-                key,
-                "bad_vector",
-                f"expected {self._dim} finite numbers of norm 1, received {len(vector)} of norm "
-                f"{np.linalg.norm(vector):.4g}",
-            )
-            return
-        yield element
+    def process(self, element: tuple[tuple[Work, ...], Sequence[bytes]]) -> Iterator[Any]:
+        """Passes (works, vectors as bytes) on without the bad ones, or yields dead letters."""
+        good: list[tuple[Work, bytes]] = []
+        for work, data in zip(*element, strict=True):
+            if data == NO_VECTOR:
+                text = "the preprocessing graph cannot decode it"
+                yield _dead(work, "undecodable_image", text)
+                continue
+            vector = np.frombuffer(data, np.float32)
+            if len(vector) != self._dim or not unit_rows(vector[None, :])[0]:
+                yield _dead(
+                    work,
+                    "bad_vector",
+                    f"expected {self._dim} finite numbers of norm 1, received {len(vector)} of "
+                    f"norm {np.linalg.norm(vector):.4g}",
+                )
+                continue
+            good.append((work, data))
+        if good:
+            yield good
 
 
-class TakeOver(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
-    """Looks known vectors up."""
+class WritePieces(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
+    """Writes vectors with their slots as they come, some at a time, whole or not at all."""
 
-    def __init__(self, vectors: str) -> None:
-        """Keeps where the npy file lies."""
-        self._path = vectors
-        self._vectors: Any = None
-
-    def setup(self) -> None:
-        """Maps the file."""
-        self._vectors = np.load(self._path, mmap_mode="r", allow_pickle=False)
-
-    def process(self, element: tuple[_Key, int]) -> Iterator[tuple[_Key, bytes]]:
-        """Turns (key, row) into (key, vector bytes)."""
-        key, row = element
-        yield key, self._vectors[row].tobytes()
-
-
-class WriteShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
-    """Writes one Parquet file: rows in the order of their ids, whole or not at all."""
-
-    def __init__(self, directory: str, shards: Mapping[str, int]) -> None:
-        """Keeps the embeddings' directory and the number of shards of each output."""
+    def __init__(self, directory: str) -> None:
+        """Keeps the directory."""
         self._directory = directory
-        self._shards = dict(shards)
+        self._rows: dict[str, list[tuple[Work, bytes]]] = {}
 
-    def process(
-        self, element: tuple[tuple[str, int], Iterable[tuple[str, str, bytes]]]
-    ) -> Iterator[int]:
-        """Writes the shard; yields how many rows."""
-        (name, shard), grouped = element
-        rows = sorted(grouped)
-        vectors = np.stack([np.frombuffer(data, np.float32) for _, _, data in rows])
-        table = to_table([row[0] for row in rows], [row[1] for row in rows], vectors)
-        path = Path(self._directory) / name / f"part-{shard:05d}-of-{self._shards[name]:05d}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        pq.write_table(table, partial)
-        partial.replace(path.with_suffix(".parquet"))
-        yield len(rows)
+    def start_bundle(self) -> None:
+        """Forgets what a failed attempt left."""
+        self._rows = {}
+
+    def process(self, rows: Sequence[tuple[Work, bytes]]) -> None:
+        """Takes (work, vector bytes) pairs."""
+        for row in rows:
+            self._rows.setdefault(row[0].output, []).append(row)
+        for output in [name for name, kept in self._rows.items() if len(kept) >= _PIECE]:
+            self._write(output)
+
+    def finish_bundle(self) -> None:
+        """Writes the rest."""
+        for output in list(self._rows):
+            self._write(output)
+
+    def _write(self, output: str) -> None:
+        rows = self._rows.pop(output)
+        vectors = np.stack([np.frombuffer(data, np.float32) for _, data in rows])
+        slots = [str(work.slot) for work, _ in rows]
+        path = Path(self._directory) / f"{output}-{uuid.uuid4().hex}"
+        pq.write_table(to_table(slots, [work.content_hash for work, _ in rows], vectors), path)
+        path.replace(path.with_suffix(".parquet"))
 
 
-def _key(work: Work) -> _Key:
-    return work.output, work.key, work.image, work.content_hash
-
-
-def _dead(key: _Key, reason: str, detail: str) -> Any:
-    output, name, image, _ = key
-    shown = shown_uri(image)
+def _dead(work: Work, reason: str, detail: str) -> Any:
+    shown = shown_uri(work.image)
     text = detail if shown in detail else f"{shown}: {detail}"
-    kind = "item" if output == "items" else "query"
-    return beam.pvalue.TaggedOutput(_DEAD, Reject(kind, name, output, 0, reason, text))
-
-
-def _to_shard(
-    element: tuple[_Key, bytes], *, shards: Mapping[str, int]
-) -> tuple[tuple[str, int], tuple[str, str, bytes]]:
-    (output, key, _, content_hash), data = element
-    digest = int(sha256_bytes(f"shard:{key}".encode())[:16], 16)
-    return (output, digest % shards[output]), (key, content_hash, data)
+    kind = "item" if work.output == "items" else "query"
+    return beam.pvalue.TaggedOutput(_DEAD, Reject(kind, work.key, work.output, 0, reason, text))
 
 
 def _write_dead_letters(rejects: Sequence[Reject], *, path: str) -> None:

@@ -49,6 +49,7 @@ def render(
     dead: Sequence[Reject],
     before: Before | None,
     limits: ImageLimits,
+    notes: Sequence[str] = (),
 ) -> str:
     """Returns the page.
 
@@ -61,10 +62,12 @@ def render(
         dead: The images that came to nothing.
         before: The incumbent; None when there is none.
         limits: Bounds for the images that are shown.
+        notes: What else to say: what was computed and why, shards that could not be kept.
     """
     parts = [
         _tiles(figures),
-        f"<p>{html.escape(_how(before))}</p>",
+        f"<p>{html.escape(_how(before, figures))}</p>",
+        *(f'<p class="muted">{html.escape(note)}</p>' for note in notes),
         "<h2>By department</h2>",
         _departments(items, taxonomy, embedded, computed, before),
         "<h2>How alike two items are</h2>",
@@ -81,7 +84,16 @@ def _tiles(figures: Mapping[str, float]) -> str:
     tiles = [
         (f"{figures['items']:,.0f}", "items with a vector"),
         (f"{figures['queries']:,.0f}", "shopper photos"),
-        (f"{figures['reused']:,.0f}", "vectors taken over from the live version"),
+        (f"{figures['reused']:,.0f}", "vectors taken over"),
+        (
+            f"{figures.get('reused_shards', 0):,.0f} of {figures.get('shards', 0):,.0f}",
+            "shards taken over as they were",
+        ),
+        (
+            f"{figures.get('reused_photos', 0):,.0f} of "
+            f"{figures.get('photos', figures['queries']):,.0f}",
+            "photos not computed again",
+        ),
         (f"{figures['computed']:,.0f}", "vectors computed"),
         (f"{figures['images_per_second']:,.0f}", "images a second"),
         (f"{figures['dead_letters']:,.0f}", "images set aside"),
@@ -92,13 +104,18 @@ def _tiles(figures: Mapping[str, float]) -> str:
     return page.tiles(tiles)
 
 
-def _how(before: Before | None) -> str:
+def _how(before: Before | None, figures: Mapping[str, float]) -> str:
     if before is None:
+        if figures["reused"]:
+            return "Nothing is live; an earlier run with this encoder had computed some already."
         return "Nothing is live: every vector was computed."
     if before.same_encoder:
         return "The encoder is the live one: only new and changed images were computed."
+    how = "every vector was computed"
+    if figures["reused"]:
+        how = "what an earlier run with it had computed was taken over"
     return (
-        "The encoder is not the live one: every vector was computed, and the photos by both "
+        f"The encoder is not the live one: {how}, and the photos by both "
         "encoders, so that both indexes can be asked. Vectors of two encoders cannot be compared: "
         "there is no drift to tell."
     )

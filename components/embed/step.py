@@ -47,4 +47,5 @@ def run(
             ),
             output=Path(embeddings),
             report=Path(report),
+            store=Registry.open(registry).store,
         )

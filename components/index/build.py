@@ -130,6 +130,8 @@ def build_index(
             "first_items_without_embedding": list(gathered.first_missing),
             "embeddings_reused": int(summary.get("reused", 0)),
             "embeddings_computed": int(summary.get("computed", 0)),
+            # Another run takes the vectors over only within the same bounds on images.
+            **({"image_limits": summary["image_limits"]} if "image_limits" in summary else {}),
         },
         parameters=dict(parameters),
         metrics={

@@ -17,7 +17,6 @@ from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import sha256_bytes
 from components.registry.object_store import ObjectNotFoundError, ObjectStore, ObjectStoreError
 
-_ROOT = "reuse"
 _LIST = "list.json"
 _FORMAT = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
@@ -77,7 +76,7 @@ class Kept:
             if not _NAME.fullmatch(name):
                 raise InputError(f"kept files: expected a plain name, received {name!r}")
         self._store = store
-        self._kind = f"{_ROOT}/{kind}/"
+        self._kind = f"reuse/{kind}/"
         self._prefix = f"{self._kind}{key}/"
         self.failures: list[str] = []
         """What could not be read or kept, in words; each is one more thing to compute."""

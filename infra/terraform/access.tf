@@ -12,6 +12,7 @@ locals {
       verdicts  = "create" # evaluate
       campaigns = "change" # human_eval asks
       runs      = "change" # what the exit handler reads
+      reuse     = "change" # transform and embed keep what the next run takes over
     }
     releaser = {
       verdicts  = "create" # judge

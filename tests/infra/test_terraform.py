@@ -138,7 +138,7 @@ def test_buckets_are_private_versioned_and_keep_what_they_must():
 def test_the_table_of_rights_covers_every_prefix_that_the_registry_writes():
     source = "\n".join(p.read_text() for p in (ROOT / "components" / "registry").glob("*.py"))
     written = set(re.findall(r'f"(\w+)/\{check_', source)) | set(
-        re.findall(r'f"(bundles|verdicts|history|campaigns)/\{', source)
+        re.findall(r'f"(bundles|verdicts|history|campaigns|reuse)/\{', source)
     )
     assert {"bundles", "channels", "history", "verdicts", "claims"} <= written
 

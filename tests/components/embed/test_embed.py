@@ -80,9 +80,14 @@ def checked(tmp_path):
     return directory
 
 
-def embed(checked, encoder, output, *, incumbent=None, config=CONFIG):
+def embed(checked, encoder, output, *, incumbent=None, config=CONFIG, store=None):
     return embed_catalog(
-        checked=checked, encoder=encoder, incumbent_bundle=incumbent, config=config, output=output
+        checked=checked,
+        encoder=encoder,
+        incumbent_bundle=incumbent,
+        config=config,
+        output=output,
+        store=store,
     )
 
 
@@ -105,24 +110,14 @@ def test_vectors_stand_beside_their_ids(checked, encoders, tmp_path):
     assert (tmp_path / "out/dead_letters.jsonl").read_text() == ""
 
 
-def test_shards_are_sorted_stable_and_hold_every_item_once(checked, encoders, tmp_path):
-    config = EmbedConfig(batch_size=64, rows_per_shard=3)
-    embed(checked, encoders / "one", tmp_path / "a", config=config)
+def test_shards_are_sorted_and_hold_every_item_once(checked, encoders, tmp_path):
+    config = EmbedConfig(batch_size=64, rows_per_shard=4)
+    figures = embed(checked, encoders / "one", tmp_path / "a", config=config)
     shards = sorted((tmp_path / "a/items").iterdir())
-    assert all(path.name.endswith("-of-00004.parquet") for path in shards)
     ids = [pq.read_table(path).column("id").to_pylist() for path in shards]
-    assert sorted(key for part in ids for key in part) == sorted(COLOURS)
-    assert all(part == sorted(part) for part in ids)
-    # One item more, in front, moves no other item to another shard.
-    path = checked / "new.png"
-    items = [Item("a-new", str(path), picture(path, (1, 2, 3)), "root", "x")]
-    items += [Item(n, str(checked / f"{n}.png"), picture(checked / f"{n}.png", c), "root", n)
-              for n, c in COLOURS.items()]  # fmt: skip
-    write_items(checked / "items.jsonl", items)
-    embed(checked, encoders / "one", tmp_path / "b", config=config)
-    for path, before in zip(shards, ids):
-        after = pq.read_table(tmp_path / "b/items" / path.name).column("id").to_pylist()
-        assert [key for key in after if key != "a-new"] == before
+    assert ids == [["i0", "i1", "i2"], ["i3", "i4", "i5"], ["i6", "i7", "i8"]]
+    assert (figures["shards"], figures["reused_shards"]) == (4, 0)
+    assert not (tmp_path / "a/unfinished").exists()
 
 
 def make_bundle(directory, encoder, names, vectors):
@@ -256,7 +251,7 @@ def test_one_undecodable_image_costs_only_itself(encoders, tmp_path):
     good = path.read_bytes()
     handler = EncoderHandler(str(encoders / "one/saved_model"), batch_size=4)
     model = handler.load_model()
-    before, bad, after = handler.run_inference([good, b"no image", good], model)
+    [(before, bad, after)] = handler.run_inference([[good, b"no image", good]], model)
     assert bad == NO_VECTOR
     np.testing.assert_allclose(np.frombuffer(before, np.float32), expected((200, 100, 50)))
     assert before == after
