@@ -26,7 +26,8 @@ class TransformConfig:
         max_reject_share: Largest share of the images in [0, 1] that may be undecodable before
             the step stops; one bad image never stops it.
         batch_size: Images that one call of the TensorFlow graph takes.
-        workers: Processes of the local Beam runner; 1 runs inside this process.
+        workers: Processes of the local Beam runner; 1 runs inside this process, 0 takes one for
+            each CPU where there are images enough to be worth their start.
         beam_options: Options for Apache Beam as on its command line, such as
             `--runner=FlinkRunner`; none uses the local runner.
         max_image_bytes: Largest encoded image, in bytes.
@@ -42,7 +43,7 @@ class TransformConfig:
     min_train_shards: int = 4
     max_reject_share: float = 0.02
     batch_size: int = 32
-    workers: int = 1
+    workers: int = 0
     beam_options: tuple[str, ...] = ()
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 50_000_000
@@ -65,11 +66,13 @@ class TransformConfig:
                 raise InputError(
                     f"transform.{name}: expected 0 to 255, received {getattr(self, name)}"
                 )
-        for name in ("examples_per_shard", "min_train_shards", "batch_size", "workers"):
+        for name in ("examples_per_shard", "min_train_shards", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(
                     f"transform.{name}: expected 1 or more, received {getattr(self, name)}"
                 )
+        if self.workers < 0:
+            raise InputError(f"transform.workers: expected 0 or more, received {self.workers}")
         if not 16 <= self.stored_size <= 1024:
             raise InputError(
                 f"transform.stored_size: expected 16 to 1024 pixels, received {self.stored_size}"

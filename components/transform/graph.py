@@ -6,11 +6,10 @@ a shopper uploads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_transform as tft
 
 from components.transform.config import TransformConfig
 
@@ -29,7 +28,35 @@ def raw_feature_spec() -> dict[str, Any]:
     return {INPUT: tf.io.FixedLenFeature([], tf.string)}
 
 
-def preprocessing_fn(config: TransformConfig) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def decoder(config: TransformConfig) -> Callable[[Any], tuple[Any, Any]]:
+    """Returns the graph's work on images, from a batch of bytes to pixels and background.
+
+    The function takes `image_bytes`, a string tensor [batch], and gives `image`, uint8 [batch, S,
+    S, 3], and `background`, boolean [batch, S, S]: what `preprocessing_fn` gives in other types.
+    """
+
+    def decode_batch(image_bytes: Any) -> tuple[Any, Any]:
+        return _decode_batch(image_bytes, config)
+
+    return tf.function(  # type: ignore[no-any-return]  # TensorFlow ships no types.
+        decode_batch, input_signature=[tf.TensorSpec([None], tf.string)]
+    )
+
+
+def _decode_batch(image_bytes: Any, config: TransformConfig) -> tuple[Any, Any]:
+    size = config.stored_size
+    image = tf.map_fn(
+        lambda data: decode(data, size=size),
+        image_bytes,
+        fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+    )
+    background = background_mask(image, white=config.background_white, halo=config.halo_white)
+    return image, background
+
+
+def preprocessing_fn(
+    config: TransformConfig, mean: Sequence[float], deviation: Sequence[float]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Returns the function that TensorFlow Transform traces.
 
     The function takes `image_bytes`, a string tensor [batch] of images that
@@ -40,24 +67,20 @@ def preprocessing_fn(config: TransformConfig) -> Callable[[dict[str, Any]], dict
     - `background`: float32 [batch, S, S], 255 where the white around the product is, else 0.
     - `channel_mean`, `channel_std`: float32 [batch, 3], the same for every image: mean and
       standard deviation of the training split's pixels per channel, from 0 to 255.
+
+    The statistics come in as numbers and not from an analyzer of TensorFlow Transform: an analyzer
+    would decode the whole training split each day, where the sums of images that are known already
+    give the same mean.
     """
-    size = config.stored_size
 
     def preprocess(inputs: dict[str, Any]) -> dict[str, Any]:
-        image = tf.map_fn(
-            lambda data: decode(data, size=size),
-            inputs[INPUT],
-            fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
-        )
-        pixels = tf.cast(image, tf.float32)
-        background = background_mask(image, white=config.background_white, halo=config.halo_white)
-        mean, deviation = _channel_statistics(pixels)
-        count = tf.shape(pixels)[0]
+        image, background = _decode_batch(inputs[INPUT], config)
+        count = tf.shape(image)[0]
         return {
-            IMAGE: pixels,
+            IMAGE: tf.cast(image, tf.float32),
             BACKGROUND: tf.where(background, 255.0, 0.0),
-            CHANNEL_MEAN: tf.tile(mean[tf.newaxis], [count, 1]),
-            CHANNEL_STD: tf.tile(deviation[tf.newaxis], [count, 1]),
+            CHANNEL_MEAN: tf.tile(tf.constant([mean], tf.float32), [count, 1]),
+            CHANNEL_STD: tf.tile(tf.constant([deviation], tf.float32), [count, 1]),
         }
 
     return preprocess
@@ -152,18 +175,3 @@ def _flood(passable: Any) -> Any:
         maximum_iterations=_MOST_ROUNDS,
     )
     return reached
-
-
-def _channel_statistics(pixels: Any) -> tuple[Any, Any]:
-    """Returns mean and standard deviation per channel over the analysed data set.
-
-    One analyzer over the images' first and second moments is enough, because all images have as
-    many pixels: std = sqrt(E[x^2] - E[x]^2).
-    """
-    moments = tf.concat(
-        [tf.reduce_mean(pixels, axis=[1, 2]), tf.reduce_mean(tf.square(pixels), axis=[1, 2])],
-        axis=1,
-    )
-    overall = tft.mean(moments, reduce_instance_dims=False)
-    mean, square = overall[:3], overall[3:]
-    return mean, tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))

@@ -44,6 +44,8 @@ def render(
         [
             (f"{train['examples']:,}", f"training images of {train['products']:,} products"),
             (f"{unseen['examples']:,}", f"images of {unseen['products']:,} unseen products"),
+            (f"{statistics['decoded']:,}", "images decoded"),
+            (f"{statistics['taken_over']:,}", "taken over from an earlier run"),
             (f"{len(dead):,}", "images set aside"),
             (f"{size} x {size}", "pixels stored"),
         ]

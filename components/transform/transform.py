@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-import tempfile
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,6 @@ from components.contracts.catalog import Item, Reject
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import (
     fresh_directory,
-    read_json_lines,
     write_atomically,
     write_json,
 )
@@ -29,6 +29,9 @@ STATISTICS_FILE = "statistics.json"
 DEAD_LETTERS_FILE = "dead_letters.jsonl"
 SKIPPED_FILE = "skipped.json"
 MODES = ("scratch", "warm", "reuse")
+# A process of the local runner takes seconds to import TensorFlow.
+_WORTH_WORKERS = 10_000
+_MOST_WORKERS = 16
 
 
 def transform_examples(
@@ -39,11 +42,16 @@ def transform_examples(
     examples: Path,
     transform_graph: Path,
     report: Path,
+    registry: str = "",
 ) -> dict[str, float]:
     """Decodes, resizes and shards the catalog's images with Beam and TensorFlow Transform.
 
     Products are split by their id: a share of them (`config.unseen_fraction`) goes to `unseen`,
     everything else to `train`. The channel statistics in the graph come from `train` alone.
+
+    An image that an earlier run has decoded with the same graph is taken over by its content hash.
+    What hangs on all images (the statistics, the graph with them inside) is made anew from
+    the sums kept beside each image; what hangs on the catalog (labels, splits, shards), too.
 
     Args:
         checked: What the catalog step wrote.
@@ -54,6 +62,7 @@ def transform_examples(
             emptied first, and whole once `statistics.json` is there.
         transform_graph: Directory for TensorFlow Transform's output; emptied first.
         report: The HTML file to write.
+        registry: Where decoded images are kept for the next run; empty for nowhere.
 
     Returns:
         Figures for the pipeline's metrics.
@@ -80,7 +89,7 @@ def transform_examples(
     items_file = checked / catalog.ITEMS_FILE
     items = catalog.read_items(items_file)
     taxonomy = Taxonomy.read(checked / catalog.TAXONOMY_FILE)
-    statistics = _run(items_file, items, taxonomy, config, examples, transform_graph)
+    statistics = _run(items_file, items, taxonomy, config, examples, transform_graph, registry)
     dead = catalog.read_rejects(examples / DEAD_LETTERS_FILE)
     write_atomically(
         report, render(statistics=statistics, taxonomy=taxonomy, dead=dead, examples=examples)
@@ -97,6 +106,8 @@ def transform_examples(
         "train_products": float(statistics["train"]["products"]),
         "unseen_products": float(statistics["unseen"]["products"]),
         "dead_letters": float(len(dead)),
+        "taken_over": float(statistics["taken_over"]),
+        "decoded": float(statistics["decoded"]),
     }
 
 
@@ -107,6 +118,7 @@ def _run(
     config: TransformConfig,
     examples: Path,
     transform_graph: Path,
+    registry: str,
 ) -> dict[str, Any]:
     """Runs the pipeline and returns what statistics.json will say."""
     if not any(split_of(item.product_id, config) == "train" for item in items):
@@ -122,36 +134,44 @@ def _run(
         taxon_id: tuple(taxonomy.class_id(node) for node in taxonomy.path(taxon_id))
         for taxon_id in {item.taxon_id for item in items}
     }
+    from components.transform.prepare import PrepareShard  # noqa: PLC0415
+
+    config = dataclasses.replace(config, workers=_workers(config, len(items)))
     plan = ShardPlan.of(items, config)
-    with tempfile.TemporaryDirectory(prefix="lookalike-transform-") as temporary:
-        shard_counts = Path(temporary) / "shards.jsonl"
-        with Progress("transform", total=len(items), unit="images") as progress:
-            pipeline.Admit.report = lambda done, bad: progress.advance(done, rejects=bad)
-            try:
-                pipeline.run(
-                    items=items_file,
-                    plan=plan,
-                    label_paths=label_paths,
-                    config=config,
-                    examples=examples,
-                    transform_graph=transform_graph,
-                    dead_letters=examples / DEAD_LETTERS_FILE,
-                    shard_counts=shard_counts,
-                )
-            finally:
-                pipeline.Admit.report = None
-            # Workers in other processes have nobody to report to.
-            progress.advance(len(items) - progress.done)
-        written = list(read_json_lines(shard_counts))
-    mean, deviation = pipeline.channel_statistics(transform_graph)
+    with Progress("transform", total=len(items), unit="images") as progress:
+        PrepareShard.report = lambda done, bad: progress.advance(done, rejects=bad)
+        try:
+            prepared = pipeline.run(
+                items=items,
+                source=str(items_file),
+                plan=plan,
+                label_paths=label_paths,
+                config=config,
+                examples=examples,
+                dead_letters=examples / DEAD_LETTERS_FILE,
+                registry=registry,
+            )
+        finally:
+            PrepareShard.report = None
+            shutil.rmtree(examples / pipeline.UNFINISHED, ignore_errors=True)
+        # Workers in other processes have nobody to report to.
+        progress.advance(len(items) - progress.done, note=f"{prepared.taken_over} taken over")
+    for failure in prepared.failures:
+        print(f"transform: {failure}", flush=True)
     dead = catalog.read_rejects(examples / DEAD_LETTERS_FILE)
     lost = {reject.key for reject in dead}
+    mean = deviation = [0.0] * 3
+    if prepared.records["train"]:
+        pipeline.write_graph(prepared, config, transform_graph)
+        mean, deviation = pipeline.channel_statistics(transform_graph)
     statistics: dict[str, Any] = {
         "stored_size": config.stored_size,
         "channel_mean": mean,
         "channel_std": deviation,
         "class_counts": {},
         "rejects": dict(sorted(Counter(reject.reason for reject in dead).items())),
+        "taken_over": prepared.taken_over,
+        "decoded": len(items) - len(dead) - prepared.taken_over,
     }
     for split in SPLITS:
         kept = [
@@ -159,7 +179,7 @@ def _run(
             for item in items
             if item.item_id not in lost and split_of(item.product_id, config) == split
         ]
-        counted = sum(shard["records"] for shard in written if shard["split"] == split)
+        counted = prepared.records[split]
         if counted != len(kept):
             raise LookalikeError(
                 f"{examples / split}: expected {len(kept)} examples ({len(items)} items without "
@@ -177,6 +197,13 @@ def _run(
                 str(number): classes[number] for number in sorted(classes)
             }
     return statistics
+
+
+def _workers(config: TransformConfig, images: int) -> int:
+    """Returns how many processes the local runner starts."""
+    if config.workers:
+        return config.workers
+    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if images >= _WORTH_WORKERS else 1
 
 
 def _stop_on_rejects(

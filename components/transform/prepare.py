@@ -1,0 +1,263 @@
+"""One shard of examples: its items' images taken over or decoded, and written as one file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+
+from components.contracts.catalog import Item, Reject, read_items
+from components.contracts.files import sha256_bytes
+from components.contracts.images import (
+    BadImageError,
+    ImageLimits,
+    admit,
+    plain_jpeg,
+    read_image,
+)
+from components.contracts.web_addresses import shown_uri
+from components.registry.kept import Kept, KeptFile
+from components.transform import graph, kept_images
+from components.transform.config import TransformConfig
+from components.transform.kept_images import Decoded
+from components.transform.shards import order_of, shard_name
+
+DEAD = "dead"
+_READING_THREADS = 4
+# A reason and its details, for an image that is set aside.
+_Refusal = tuple[str, str]
+
+
+class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
+    """Makes one shard of examples from the list of its items.
+
+    Only names of files and counts pass between processes: memory hangs on the size of a shard and
+    not on how many there are.
+    """
+
+    # Called with (done, rejects) where the runner shares the process of the step; other
+    # processes have no one to tell.
+    report: ClassVar[Callable[[int, int], None] | None] = None
+
+    def __init__(
+        self,
+        config: TransformConfig,
+        *,
+        source: str,
+        examples: str,
+        counts: Mapping[str, int],
+        label_paths: Mapping[str, Sequence[int]],
+        registry: str,
+        key: str,
+    ) -> None:
+        """Keeps what every shard needs.
+
+        Args:
+            config: The step's settings.
+            source: The name of the items' file, for the dead letters.
+            examples: Directory for the shards.
+            counts: Number of shards by split.
+            label_paths: Taxon id to class ids from the department down.
+            registry: Where decoded images are kept; empty for nowhere.
+            key: What they are kept under.
+        """
+        self._config = config
+        self._source = source
+        self._examples = examples
+        self._counts = dict(counts)
+        self._label_paths = {taxon: list(path) for taxon, path in label_paths.items()}
+        self._registry = registry
+        self._key = key
+        self._graph: Any = None
+
+    def setup(self) -> None:
+        """Traces the graph; a process among several keeps to one thread each."""
+        if self._config.workers > 1:
+            # Refused once TensorFlow has begun, as where the runner shares the step's process.
+            with contextlib.suppress(RuntimeError):
+                tf.config.threading.set_intra_op_parallelism_threads(1)
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+        self._graph = graph.decoder(self._config)
+
+    def process(self, element: str) -> Iterator[Any]:
+        """Turns a shard's description into its file.
+
+        Yields what came of it, as JSON, and dead letters. The description has `split`, `shard`,
+        `items` (a file) and `kept` (files to look into).
+        """
+        shard = json.loads(element)
+        items = sorted(read_items(Path(shard["items"])), key=lambda item: order_of(item.item_id))
+        kept = kept_images.open_kept(self._registry, self._key)
+        files = [KeptFile(**file) for file in shard["kept"]]
+        known = self._known(kept, files)
+        missing = [item for item in items if item.content_hash not in known]
+        taken_over = len(items) - len(missing)
+        if taken_over:
+            self._tell(taken_over, 0)
+        dead: set[str] = set()
+        for item, found in self._decode(missing):
+            if isinstance(found, Decoded):
+                known[item.content_hash] = found
+            else:
+                dead.add(item.item_id)
+                yield self._dead(item, *found)
+        there = [item for item in items if item.item_id not in dead]
+        self._write(shard, there, known)
+        result = {
+            "split": shard["split"],
+            "shard": shard["shard"],
+            "records": len(there),
+            "taken_over": taken_over,
+            "sums": kept_images.total(known[item.content_hash].sums for item in there),
+            "kept": self._keep(kept, files, there, known),
+            "failures": kept.failures if kept else [],
+        }
+        yield json.dumps(result, sort_keys=True)
+
+    def _known(self, kept: Kept | None, files: Sequence[KeptFile]) -> dict[str, Decoded]:
+        known: dict[str, Decoded] = {}
+        for file in files:
+            if kept and (data := kept.fetch(file)) is not None:
+                known |= kept_images.read_rows(data, size=self._config.stored_size)
+        return known
+
+    def _decode(self, items: Sequence[Item]) -> Iterator[tuple[Item, Decoded | _Refusal]]:
+        """Yields each item with what the graph makes of its image, or why there is nothing."""
+        size, limits = self._config.batch_size, self._config.image_limits
+        batch: list[tuple[Item, bytes]] = []
+        for item, found in _read_ahead(items, limits, ahead=2 * size):
+            if isinstance(found, bytes):
+                batch.append((item, found))
+                if len(batch) == size:
+                    yield from self._through_graph(batch)
+                    batch = []
+            else:
+                yield item, found
+        if batch:
+            yield from self._through_graph(batch)
+
+    def _through_graph(
+        self, batch: Sequence[tuple[Item, bytes]]
+    ) -> Iterator[tuple[Item, Decoded | _Refusal]]:
+        try:
+            results = self._graph(tf.constant([data for _, data in batch], tf.string))
+        except tf.errors.InvalidArgumentError as error:
+            if len(batch) > 1:
+                # One image that the graph cannot decode fails its whole batch: find it alone.
+                for one in batch:
+                    yield from self._through_graph([one])
+                return
+            text = f"the preprocessing graph cannot decode it ({error.message})"
+            yield batch[0][0], ("undecodable_image", text)
+            return
+        pixels, background = (result.numpy() for result in results)
+        masks = np.where(background, np.uint8(255), np.uint8(0))
+        for (item, _), image, mask in zip(batch, pixels, masks, strict=True):
+            yield item, Decoded(image.tobytes(), mask.tobytes(), kept_images.sums_of(image))
+        self._tell(len(batch), 0)
+
+    def _write(
+        self, shard: Mapping[str, Any], items: Sequence[Item], known: Mapping[str, Decoded]
+    ) -> None:
+        """Writes the shard: records in the order of their hash, whole or not at all."""
+        folder = f"{self._examples}/{shard['split']}"
+        path = f"{folder}/{shard_name(shard['shard'], self._counts[shard['split']])}"
+        tf.io.gfile.makedirs(folder)
+        with tf.io.TFRecordWriter(f"{path}.partial") as writer:
+            for item in items:
+                decoded = known[item.content_hash]
+                labels = self._label_paths[item.taxon_id]
+                features = {
+                    "image": _bytes(decoded.image),
+                    "background": _bytes(decoded.background),
+                    "item_id": _bytes(item.item_id.encode()),
+                    "product_id": _bytes(item.product_id.encode()),
+                    "label_path": tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString(deterministic=True))
+        tf.io.gfile.rename(f"{path}.partial", path, overwrite=True)
+
+    def _keep(
+        self,
+        kept: Kept | None,
+        files: Sequence[KeptFile],
+        items: Sequence[Item],
+        known: Mapping[str, Decoded],
+    ) -> dict[str, Any] | None:
+        if not kept or not items:
+            return None
+        rows = {item.content_hash: known[item.content_hash] for item in items}
+        about = {
+            "first": order_of(items[0].item_id),
+            "last": order_of(items[-1].item_id),
+            "rows": sha256_bytes(" ".join(rows).encode()),
+        }
+        damaged = bool(kept.failures)
+        same = next((file for file in files if file.about == about), None)
+        # A file that could not be read is written anew, under the same name where it is the same.
+        file = (
+            same
+            if same and not damaged
+            else kept.put(kept_images.write_rows([*rows.items()]), about)
+        )
+        return asdict(file) if file else None
+
+    def _dead(self, item: Item, reason: str, detail: str) -> Any:
+        self._tell(1, 1)
+        shown = shown_uri(item.image)
+        text = detail if shown in detail else f"{shown}: {detail}"
+        reject = Reject("image", item.item_id, self._source, 0, reason, text)
+        return beam.pvalue.TaggedOutput(DEAD, reject)
+
+    def _tell(self, done: int, rejects: int) -> None:
+        if PrepareShard.report:
+            PrepareShard.report(done, rejects)
+
+
+def _read_ahead(
+    items: Sequence[Item], limits: ImageLimits, *, ahead: int
+) -> Iterator[tuple[Item, bytes | _Refusal]]:
+    """Yields each item with its image; a few threads read ahead while the graph works."""
+    waiting: deque[tuple[Item, Future[bytes | _Refusal]]] = deque()
+    with ThreadPoolExecutor(_READING_THREADS) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(_admitted, item, limits)))
+            if len(waiting) >= ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+def _admitted(item: Item, limits: ImageLimits) -> bytes | _Refusal:
+    """Returns bytes that the graph decodes, or a reason and its details."""
+    try:
+        data = read_image(item.image, limits)
+        if sha256_bytes(data) != item.content_hash:
+            return (
+                "changed_image",
+                f"{shown_uri(item.image)}: expected the bytes that the catalog step saw, "
+                "found others; run the catalog step again",
+            )
+        # Most catalogs are plain JPEGs, which `admit` would decode only to return them as they
+        # are; where the graph cannot decode one, it is found alone.
+        return data if plain_jpeg(data, limits) else admit(data, limits)
+    except BadImageError as error:
+        return error.reason, str(error)
+    # Whatever a hostile file does to a decoder, it must not end the job for the others.
+    except Exception as error:
+        return "undecodable_image", f"{shown_uri(item.image)}: {error!r}"
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
