@@ -8,7 +8,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from serving import problems
+from serving import api_schema, problems
 from serving.access import Access, ClosedSearch
 from serving.client_limit import Buckets, ClientLimit
 from serving.console import routes as console
@@ -64,7 +64,6 @@ def create_app(
     service = Service(engine, settings, telemetry, withdrawn, trial, queries)
     app = FastAPI(
         title="Lookalike",
-        description="Similar items and search by photo.",
         version="1",
         lifespan=lifespan,
         docs_url=None,  # They would load scripts from elsewhere.
@@ -104,4 +103,5 @@ def create_app(
     app.state.console = console.add(app, service, access)
     for routes in (probes, pages, search, batch, withdrawals, items):
         routes.add(app, service)
+    api_schema.install(app, settings.access, session_cookie=access.session_cookie)
     return app

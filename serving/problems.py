@@ -8,11 +8,35 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 _LONGEST_ECHO = 200
+
+
+class Mistake(BaseModel):
+    """One parameter that cannot be used."""
+
+    parameter: str
+    message: str
+    received: str
+
+
+class Document(BaseModel):
+    """A refusal (RFC 9457); `reason`, `request_id` and `errors` are extensions."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What was expected and what came, for people.")
+    instance: str = Field(description="The path that was asked for.")
+    reason: str = Field(description="A stable short word to switch on, such as `unknown_item`.")
+    request_id: str = Field(description="Under which the log has this request.")
+    errors: list[Mistake] | None = Field(
+        default=None, description="Where parameters are bad: all of them."
+    )
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem.

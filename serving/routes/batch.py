@@ -12,7 +12,7 @@ from starlette.responses import Response
 from serving import answers
 from serving.problems import Problem
 from serving.question import BATCH_ROUTE, KEY_HEADER, Question
-from serving.routes.interface import MAX_K, REFUSALS, written_answer
+from serving.routes.interface import MAX_K, refusals, written_answer
 from serving.service import Service
 from serving.uploads import read_body
 
@@ -42,7 +42,7 @@ def add(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/batch",
         response_model=answers.BatchAnswer,
-        responses=REFUSALS,
+        responses=refusals(400, 408, 413, 422, 429, 503),
         openapi_extra={"requestBody": body},
     )
     async def batch(request: Request) -> Response:

@@ -25,20 +25,38 @@ MinScore = Annotated[
     float,
     Query(ge=-1.0, le=1.0, allow_inf_nan=False, description="Only items at least this alike."),
 ]
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    "4XX": {
-        "description": "A refusal with its reason (RFC 9457).",
-        "content": {problems.MEDIA_TYPE: {"schema": {"type": "object"}}},
-    },
-    422: {
-        "description": "A parameter or image that cannot be used (RFC 9457).",
-        "content": {problems.MEDIA_TYPE: {"schema": {"type": "object"}}},
-    },
-    503: {
-        "description": "No room, no time or no bundle yet: try again after Retry-After (RFC 9457).",
-        "content": {problems.MEDIA_TYPE: {"schema": {"type": "object"}}},
-    },
+_REFUSALS = {
+    400: "The body cannot be read.",
+    401: "Nobody in particular asks, or the token is not good.",
+    403: "Whoever asks may not.",
+    404: "There is no such thing.",
+    408: "The body came too slowly.",
+    409: "This server cannot.",
+    410: "The item is withdrawn.",
+    413: "Too many bytes or pixels.",
+    415: "No image of a kind that is read.",
+    422: "A parameter, header or image cannot be used.",
+    429: "Too many requests, or too many wrong tokens, came from this address.",
+    503: "No room, no time, no bundle yet, or the registry is away.",
 }
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the refusals that a route can give, for its description: each a problem document."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in sorted(statuses):
+        found[status] = {
+            "description": _REFUSALS[status],
+            "content": {
+                problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
+            },
+        }
+        if status in (429, 503):
+            found[status]["headers"] = _RETRY_AFTER
+    return found
 
 
 def json_answer(content: Any, bundle: LoadedBundle | None = None, status: int = 200) -> Response:

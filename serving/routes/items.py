@@ -8,17 +8,18 @@ from starlette.responses import Response
 from serving import answers, lookup
 from serving.question import KEY_HEADER, SIMILAR_ROUTE, Question
 from serving.routes.interface import (
-    REFUSALS,
     Department,
     K,
     MinScore,
     Taxon,
     json_answer,
+    refusals,
     written_answer,
 )
 from serving.service import Service
 
 _PICTURE_SECONDS = 3600
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 def add(app: FastAPI, service: Service) -> None:
@@ -29,7 +30,7 @@ def add(app: FastAPI, service: Service) -> None:
     @app.get(
         "/v1/items/{item_id:path}/similar",
         response_model=answers.SimilarAnswer,
-        responses=REFUSALS,
+        responses=refusals(404, 410, 422, 429, 503),
     )
     async def similar(
         request: Request,
@@ -57,21 +58,39 @@ def add(app: FastAPI, service: Service) -> None:
 
         return written_answer(write, answer.bundle, service.telemetry, SIMILAR_ROUTE)
 
-    @app.get("/v1/items/{item_id:path}/image", response_class=Response, responses=REFUSALS)
+    @app.get(
+        "/v1/items/{item_id:path}/image",
+        response_class=Response,
+        responses={
+            200: {"description": "The picture.", "content": {"image/*": _BINARY}},
+            **refusals(404, 410, 429, 503),
+        },
+    )
     async def image(item_id: str) -> Response:
         """An item's picture as it was indexed."""
         item = lookup.item(service.bundle(), item_id)
         data, kind = await service.picture(lambda: service.pictures.original(item))
         return _picture(data, kind)
 
-    @app.get("/v1/items/{item_id:path}/thumbnail", response_class=Response, responses=REFUSALS)
+    @app.get(
+        "/v1/items/{item_id:path}/thumbnail",
+        response_class=Response,
+        responses={
+            200: {"description": "The picture.", "content": {"image/jpeg": _BINARY}},
+            **refusals(404, 410, 429, 503),
+        },
+    )
     async def thumbnail(item_id: str) -> Response:
         """An item's picture as a small JPEG."""
         item = lookup.item(service.bundle(), item_id)
         data = await service.picture(lambda: service.pictures.thumbnail(item))
         return _picture(data, "image/jpeg")
 
-    @app.get("/v1/items/{item_id:path}", response_model=answers.ItemDetail, responses=REFUSALS)
+    @app.get(
+        "/v1/items/{item_id:path}",
+        response_model=answers.ItemDetail,
+        responses=refusals(404, 410, 429, 503),
+    )
     async def detail(item_id: str) -> Response:
         """One item."""
         bundle = service.bundle()

@@ -6,8 +6,10 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from serving import answers
-from serving.routes.interface import json_answer
+from serving.routes.interface import json_answer, refusals
 from serving.service import Service
+
+_DETAIL = {"schema": {"type": "object", "required": ["ready"]}}
 
 
 def add(app: FastAPI, service: Service) -> None:
@@ -18,13 +20,19 @@ def add(app: FastAPI, service: Service) -> None:
         """Whether the process is alive."""
         return json_answer({"status": "ok"})
 
-    @app.get("/readyz")
+    @app.get(
+        "/readyz",
+        responses={
+            200: {"description": "It is ready.", "content": {"application/json": _DETAIL}},
+            503: {"description": "Not yet.", "content": {"application/json": _DETAIL}},
+        },
+    )
     async def readyz() -> Response:
         """Whether a checked bundle answers, and how following the channel goes."""
         detail = service.describe()
         return json_answer(detail, status=200 if detail["ready"] else 503)
 
-    @app.get("/version", response_model=answers.Version)
+    @app.get("/version", response_model=answers.Version, responses=refusals(429, 503))
     async def version() -> Response:
         """What is being served."""
         bundle = service.bundle()

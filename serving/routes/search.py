@@ -8,7 +8,7 @@ from starlette.responses import Response
 from components.contracts.files import sha256_bytes
 from serving import answers
 from serving.question import KEY_HEADER, PHOTO_ROUTE, Question
-from serving.routes.interface import REFUSALS, Department, K, MinScore, Taxon, written_answer
+from serving.routes.interface import Department, K, MinScore, Taxon, refusals, written_answer
 from serving.service import Service
 from serving.uploads import FIELD
 
@@ -36,7 +36,7 @@ def add(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/search",
         response_model=answers.SearchAnswer,
-        responses=REFUSALS,
+        responses=refusals(400, 408, 413, 415, 422, 429, 503),
         openapi_extra=_UPLOAD,
     )
     async def search(

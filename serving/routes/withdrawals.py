@@ -12,7 +12,7 @@ from components.contracts.errors import InputError, LookalikeError
 from serving import answers
 from serving.access import require_operator
 from serving.problems import Problem, shorten
-from serving.routes.interface import REFUSALS, json_answer
+from serving.routes.interface import json_answer, refusals
 from serving.service import Service
 
 Why = Annotated[str, Query(max_length=500, description="The reason, for whoever looks later.")]
@@ -57,7 +57,7 @@ def add(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/items/{item_id:path}:withdraw",
         response_model=answers.Withdrawal,
-        responses=REFUSALS,
+        responses=refusals(401, 403, 404, 409, 422, 429, 503),
     )
     async def withdraw(
         request: Request, item_id: str, why: Why = "withdrawn over the API"
@@ -68,7 +68,7 @@ def add(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/items/{item_id:path}:restore",
         response_model=answers.Withdrawal,
-        responses=REFUSALS,
+        responses=refusals(401, 403, 404, 409, 422, 429, 503),
     )
     async def restore(
         request: Request, item_id: str, why: Why = "restored over the API"

@@ -20,6 +20,7 @@ from components.registry.object_store import open_store
 from serving.app import create_app
 from serving.engine import Engine
 from serving.identity.config import AccessConfig
+from serving.identity.throttle import Throttle
 from serving.settings import Settings
 from serving.withdrawals import Withdrawn
 
@@ -48,6 +49,8 @@ def app(module_maker, tmp_path_factory):
         ),
         withdrawn=withdrawn,
     )
+    # Wrong tokens are tried here, too, and must not keep the right one out.
+    made.state.access.throttle = Throttle(free=10**9)
     yield made
     made.state.service.close()
     made.state.console.close()
