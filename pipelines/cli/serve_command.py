@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import click
+
+from pipelines.cli.access_options import access_options, tell
 
 
 @click.command()
@@ -77,6 +80,7 @@ import click
     metavar="NAME=VALUE",
     help="Any other setting by its name, such as encoder_batch=16; may be repeated.",
 )
+@access_options
 def serve(
     registry: str,
     channel: str,
@@ -92,17 +96,19 @@ def serve(
     second_share: float,
     query_log_share: float,
     assignments: tuple[str, ...],
+    **access: object,
 ) -> None:
     """Serve similar items and search by photo from a channel's live version.
 
     Follows the channel: after a promotion or a rollback the new version answers within seconds,
-    with no request dropped.
+    with no request dropped. Searching is open, acting is not: see --token-file.
 
     Example: lookalike serve --registry .lookalike/demo/registry --channel demo --images
     """
     from serving.main import assigned  # noqa: PLC0415 - loads the server
     from serving.main import serve as run_server  # noqa: PLC0415
 
+    tell(access, os.environ)
     sys.exit(
         run_server(
             registry=registry,
