@@ -16,7 +16,7 @@ from components.transform.config import TransformConfig
         ("examples_per_shard", 0),
         ("min_train_shards", 0),
         ("batch_size", 0),
-        ("workers", 0),
+        ("workers", -1),
         ("stored_size", 15),
         ("stored_size", 2000),
     ],
