@@ -31,6 +31,8 @@ def visual_search(
     incumbent: str = "live",
     raters: str = "none",
     catalog_max_reject_share: float = 0.02,
+    catalog_max_removed_share: float = 0.3,
+    catalog_max_drift: float = 0.3,
     catalog_max_changed_share: float = 0.2,
     catalog_ancestor_confidence: float = 0.8,
     transform_stored_size: int = 72,
@@ -107,6 +109,10 @@ def visual_search(
         incumbent: Version to compare with: live for what the channel points to, none for none.
         raters: Who judges: web, none, or simulated (for demos: they know the taxonomy).
         catalog_max_reject_share: Largest share of rows set aside before the run stops, 0 to 1.
+        catalog_max_removed_share: Largest share of the live items that may be missing from the
+            catalog before the run stops, 0 to 1; 1 for off.
+        catalog_max_drift: Largest move of labels, image sizes or brightness since the live version
+            before the run stops, 0 to 1; 1 for off.
         catalog_max_changed_share: Largest share of new and changed items for which mode auto keeps
             the live encoder, 0 to 1.
         catalog_ancestor_confidence: Smallest probability that a crowd label needs, above 0.5 to 1.
@@ -192,6 +198,8 @@ def visual_search(
             mode=mode,
             incumbent=incumbent,
             max_reject_share=catalog_max_reject_share,
+            max_removed_share=catalog_max_removed_share,
+            max_drift=catalog_max_drift,
             max_changed_share=catalog_max_changed_share,
             ancestor_confidence=catalog_ancestor_confidence,
         )

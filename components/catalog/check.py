@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.catalog.config import CatalogConfig
+from components.catalog.drift import Change, Live, compare, stopping
 from components.catalog.labels import Crowd, CrowdLabel, label_items
 from components.catalog.report import Suspect, render
 from components.catalog.rows import (
@@ -23,6 +24,7 @@ from components.catalog.rows import (
     read_images,
     resolve_image,
 )
+from components.catalog.statistics import Statistics, measure
 from components.catalog.tables import Table, read_table, table_path
 from components.catalog.votes import ITEM_COLUMNS as VOTE_ITEM_COLUMNS
 from components.catalog.votes import Votes, encode
@@ -60,6 +62,7 @@ def check_catalog(
     config: CatalogConfig,
     output: Path,
     report: Path,
+    live: Live | None = None,
 ) -> dict[str, int]:
     """Checks the tables and the images and gives every item one label.
 
@@ -76,14 +79,15 @@ def check_catalog(
         output: Directory for the checked catalog; emptied first, and whole once `summary.json`
             is there.
         report: The HTML file to write.
+        live: What the live version was made from, to compare with; None for none.
 
     Returns:
         Counts for the pipeline's metrics.
 
     Raises:
         InputError: A table cannot be used as a whole; the message names file and row.
-        LookalikeError: More rows than `config.max_reject_share` were set aside, or no item is
-            left.
+        LookalikeError: More rows than `config.max_reject_share` were set aside, no item is left,
+            or the catalog is further from the live version's than the settings allow.
     """
     tree = _read_taxonomy(taxonomy, previous_taxonomy)
     catalog_path = table_path(catalog, what="catalog")
@@ -116,6 +120,13 @@ def check_catalog(
         ballots = len(usable)
     items = [_item(row, image, tree, crowd.labels.get(row.key)) for row, image in kept]
 
+    statistics = measure(
+        items,
+        [image.look for _, image in kept],
+        rows=items_table.total,
+        rejected=len(checked["items"].rejects),
+    )
+    changes = _changes(statistics, items, live, tree, config)
     photos: list[Query] = []
     if queries_table is not None and queries_path is not None:
         photos, query_rejects = _queries(queries_table, queries_path, tree, items, config)
@@ -147,6 +158,7 @@ def check_catalog(
         "queries_in_catalog": _queries_in_catalog(photos, items),
         "suspected_errors": [asdict(suspect) for suspect in suspects[:_SUSPECTS_KEPT]],
         "workers": [asdict(worker) for worker in crowd.workers],
+        "changes": [{**asdict(change), "verdict": change.verdict} for change in changes],
         "taxonomy": {
             "digest": tree.digest,
             "nodes": sum(taxon.status == "active" for taxon in tree.taxa),
@@ -170,6 +182,7 @@ def check_catalog(
             pictures=pictures,
             suspects=suspects,
             workers=crowd.workers,
+            changes=changes,
             limits=config.image_limits,
         ),
     )
@@ -177,6 +190,8 @@ def check_catalog(
         _stop_on_rejects(name, table, config, report)
     if not items:
         raise LookalikeError(f"{catalog_path}: expected items, found none that can be used")
+    _stop_on_changes(changes, catalog_path, report)
+    statistics.write(output / contract.STATISTICS_FILE)
     write_json(output / contract.SUMMARY_FILE, summary)
     return {
         "items": len(items),
@@ -289,6 +304,33 @@ def _suspects(
                 )
             )
     return sorted(found, key=lambda suspect: (-suspect.confidence, suspect.item_id))
+
+
+def _changes(
+    statistics: Statistics,
+    items: Sequence[Item],
+    live: Live | None,
+    tree: Taxonomy,
+    config: CatalogConfig,
+) -> list[Change]:
+    if live is None:
+        return []
+    names = {taxon.taxon_id: taxon.name for taxon in tree.taxa}
+    ids = [item.item_id for item in items]
+    changes = compare(statistics, live, item_ids=ids, names=names, config=config)
+    for change in changes:
+        if change.verdict == "warn":
+            print(f"warning: {change.what} moved by {change.distance:.1%}: {change.detail}")
+    return changes
+
+
+def _stop_on_changes(changes: Sequence[Change], source: Path, report: Path) -> None:
+    if reasons := stopping(changes):
+        raise LookalikeError(
+            f"{source}: this is not the catalog that the live version was made from: {reasons}. "
+            "Look whether the export is whole; if this is meant, raise catalog.max_removed_share "
+            f"or catalog.max_drift (1 switches it off); all figures: {report}"
+        )
 
 
 def _stop_on_rejects(name: str, table: _Checked, config: CatalogConfig, report: Path) -> None:

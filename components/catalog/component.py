@@ -21,6 +21,8 @@ def catalog(
     checked: Output[Dataset],
     report: Output[HTML],
     max_reject_share: float = 0.02,
+    max_removed_share: float = 0.3,
+    max_drift: float = 0.3,
     max_changed_share: float = 0.2,
     ancestor_confidence: float = 0.8,
 ) -> NamedTuple("Outputs", [("mode", str), ("incumbent", str)]):  # type: ignore[valid-type]
@@ -41,6 +43,9 @@ def catalog(
         checked: The checked catalog.
         report: Labels, rejects with pictures, suspected catalog errors.
         max_reject_share: Largest share of rows set aside, 0 to 1.
+        max_removed_share: Largest share of the live items that may be missing, 0 to 1; 1 for off.
+        max_drift: Largest move of labels, image sizes or brightness since the live version, 0 to 1;
+            1 for off.
         max_changed_share: Largest share of new and changed items at which auto means reuse, 0 to 1.
         ancestor_confidence: Smallest probability that a label needs, 0.5 to 1.
     """
@@ -49,5 +54,6 @@ def catalog(
     return run(
         catalog, taxonomy, votes, queries, registry, channel, mode, incumbent,
         checked.path, report.path, max_reject_share=max_reject_share,
+        max_removed_share=max_removed_share, max_drift=max_drift,
         max_changed_share=max_changed_share, ancestor_confidence=ancestor_confidence,
     )  # fmt: skip

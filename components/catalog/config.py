@@ -15,6 +15,11 @@ class CatalogConfig:
     Attributes:
         max_reject_share: Largest share in [0, 1] of items, of queries and of votes (each table
             apart) that may be set aside before the step stops; one bad row never stops it.
+        max_removed_share: Largest share in [0, 1] of the live version's items that may be missing
+            from the catalog before the step stops; 1 for never. From half of it on people are told.
+        max_drift: Largest distance in [0, 1] by which labels, image sizes, formats or brightness
+            may have moved since the live version (total variation: the share of items that would
+            have to change to undo it) before the step stops; 1 for never, half of it as above.
         ancestor_confidence: Smallest probability in [0, 1] that a node needs to become an item's
             label; when no leaf reaches it, the deepest ancestor that does is taken.
         suspect_confidence: Smallest probability in [0, 1] of the crowd's own label at which its
@@ -37,6 +42,8 @@ class CatalogConfig:
     """
 
     max_reject_share: float = 0.02
+    max_removed_share: float = 0.3
+    max_drift: float = 0.3
     ancestor_confidence: float = 0.8
     suspect_confidence: float = 0.9
     em_iterations: int = 50
@@ -56,6 +63,8 @@ class CatalogConfig:
         """Refuses settings that could not be meant."""
         for name in (
             "max_reject_share",
+            "max_removed_share",
+            "max_drift",
             "ancestor_confidence",
             "suspect_confidence",
             "min_worker_reliability",

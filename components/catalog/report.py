@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.catalog.drift import Change
 from components.catalog.labels import Worker
 from components.contracts import page
 from components.contracts.catalog import Item, Reject
@@ -51,6 +52,7 @@ def render(
     pictures: Sequence[tuple[Reject, str]],
     suspects: Sequence[Suspect],
     workers: Sequence[Worker],
+    changes: Sequence[Change],
     limits: ImageLimits,
 ) -> str:
     """Returns the page.
@@ -63,6 +65,7 @@ def render(
         pictures: Rejected items that may have an image, with its path.
         suspects: Curated labels that the crowd disagrees with, the surest first.
         workers: The crowd's workers, the least reliable first.
+        changes: Figures beside the live version's; none where nothing is live.
         limits: Bounds for the images that are shown.
     """
     tiles = page.tiles(
@@ -79,6 +82,8 @@ def render(
         _remarks(summary),
         "<h2>Departments</h2>",
         _departments(items, taxonomy),
+        "<h2>Since the live version</h2>",
+        _changes(changes),
         "<h2>Set aside</h2>",
         _rejects(rejects),
         _rejected_pictures(pictures, limits),
@@ -147,6 +152,24 @@ def _departments(items: Sequence[Item], taxonomy: Taxonomy) -> str:
         "no label",
     )
     return page.table(columns, rows)
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    if not changes:
+        return "<p>Nothing is live yet: there is nothing to compare with.</p>"
+    words = {"ok": "", "warn": "look at it", "stop": "too far: the run stops"}
+    order = ("stop", "warn", "ok")
+    rows = [
+        (
+            change.what,
+            f"{change.distance:.1%}",
+            f"{change.limit:.1%}" if change.limit < 1 else "none",
+            words[change.verdict],
+            change.detail or "-",
+        )
+        for change in sorted(changes, key=lambda change: order.index(change.verdict))
+    ]
+    return page.table(("figure", "moved by", "limit", "", "what moved most"), rows)
 
 
 def _rejects(rejects: Sequence[Reject]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.catalog.config import CatalogConfig
+from components.catalog.statistics import Look, brightness, looks_decoded
 from components.catalog.tables import Table
 from components.contracts.catalog import Reject
 from components.contracts.errors import SetAsideError
@@ -66,10 +67,11 @@ class Row:
 
 @dataclass(frozen=True)
 class ReadImage:
-    """Where a row's image lies (a local path or a URI) and what its bytes hash to."""
+    """Where a row's image lies (a local path or a URI), what its bytes hash to, and its look."""
 
     path: str
     content_hash: str
+    look: Look
 
 
 def check_items(table: Table, taxonomy: Taxonomy) -> tuple[list[Row], list[Reject]]:
@@ -211,7 +213,8 @@ def read_images(
 ) -> tuple[list[tuple[Row, ReadImage]], list[Reject]]:
     """Reads, probes and hashes the images of rows, several at a time.
 
-    Only headers are looked at; the transform step decodes.
+    Only headers are looked at, but for a sample of the items whose brightness is measured; the
+    transform step decodes.
 
     Args:
         rows: What passed `check_items` or `check_queries`.
@@ -226,10 +229,13 @@ def read_images(
     folder = Path(os.path.realpath(source.parent))
     kept: list[tuple[Row, ReadImage]] = []
     rejects: list[Reject] = []
+    sampled = len(rows) if kind == "item" else None
     with ThreadPoolExecutor(config.reading_threads) as threads:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
-            outcomes = threads.map(lambda row: _read(row.image, folder, config.image_limits), chunk)
+            outcomes = threads.map(
+                lambda row: _read(row.image, folder, config.image_limits, sampled), chunk
+            )
             for row, outcome in zip(chunk, outcomes, strict=True):
                 if isinstance(outcome, ReadImage):
                     kept.append((row, outcome))
@@ -242,16 +248,21 @@ def read_images(
     return kept, rejects
 
 
-def _read(image: str, folder: Path, limits: ImageLimits) -> ReadImage | BadImageError:
+def _read(
+    image: str, folder: Path, limits: ImageLimits, sampled: int | None
+) -> ReadImage | BadImageError:
     try:
         path = resolve_image(image, folder)
         data = read_image(path, limits)
-        probe(data, limits)
+        kind, width, height = probe(data, limits)
     except BadImageError as error:
         shown = shown_uri(image)
         detail = str(error) if shown in str(error) else f"{shown}: {error}"
         return BadImageError(error.reason, detail)
-    return ReadImage(path, sha256_bytes(data))
+    content_hash = sha256_bytes(data)
+    decoded = sampled is not None and looks_decoded(content_hash, sampled)
+    light = brightness(data) if decoded else None
+    return ReadImage(path, content_hash, Look(kind, width, height, len(data), light))
 
 
 def resolve_image(image: str, folder: Path) -> str:

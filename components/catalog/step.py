@@ -8,9 +8,11 @@ from pathlib import Path
 from components.catalog.changes import resolve_mode
 from components.catalog.check import check_catalog
 from components.catalog.config import CatalogConfig
+from components.catalog.drift import Live
 from components.catalog.mounts import mounted
+from components.catalog.statistics import Statistics
 from components.contracts import incumbent as incumbents
-from components.contracts.catalog import ITEMS_FILE, TAXONOMY_FILE, read_items
+from components.contracts.catalog import ITEMS_FILE, STATISTICS_FILE, TAXONOMY_FILE, read_items
 from components.contracts.files import read_json_lines
 from components.contracts.taxonomy import Taxonomy
 from components.registry.registry import Registry
@@ -29,6 +31,8 @@ def run(
     report: str,
     *,
     max_reject_share: float,
+    max_removed_share: float,
+    max_drift: float,
     max_changed_share: float,
     ancestor_confidence: float,
 ) -> tuple[str, str]:
@@ -42,15 +46,24 @@ def run(
         incumbent = store.channel(channel).live or incumbents.NONE
     output = Path(checked)
     config = CatalogConfig(
-        max_reject_share=max_reject_share, ancestor_confidence=ancestor_confidence
+        max_reject_share=max_reject_share,
+        max_removed_share=max_removed_share,
+        max_drift=max_drift,
+        ancestor_confidence=ancestor_confidence,
     )
     with tempfile.TemporaryDirectory() as scratch:
         live = Path(scratch) / "live"
-        previous_taxonomy = live_items = None
+        previous_taxonomy = live_items = before = None
         if incumbent != incumbents.NONE:
-            store.download_bundle(incumbent, live, paths=(TAXONOMY_FILE, ITEMS_FILE))
+            measured = STATISTICS_FILE in store.manifest(incumbent)[0].files
+            wanted = (TAXONOMY_FILE, ITEMS_FILE, *((STATISTICS_FILE,) if measured else ()))
+            store.download_bundle(incumbent, live, paths=wanted)
             previous_taxonomy = live / TAXONOMY_FILE
             live_items = list(read_json_lines(live / ITEMS_FILE))
+            before = Live(
+                frozenset(item["item_id"] for item in live_items),
+                Statistics.read(live / STATISTICS_FILE) if measured else None,
+            )
         check_catalog(
             catalog=mounted(catalog, what="catalog"),
             taxonomy=mounted(taxonomy, what="taxonomy"),
@@ -60,6 +73,7 @@ def run(
             config=config,
             output=output,
             report=Path(report),
+            live=before,
         )
         grown = previous_taxonomy is not None and _has_new_nodes(
             Taxonomy.read(output / TAXONOMY_FILE), Taxonomy.read(previous_taxonomy)

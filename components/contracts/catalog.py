@@ -12,6 +12,7 @@ from components.contracts.errors import InputError
 from components.contracts.files import read_json_lines, write_json_lines
 
 ITEMS_FILE = "items.jsonl"
+STATISTICS_FILE = "statistics.json"
 QUERIES_FILE = "queries.jsonl"
 TAXONOMY_FILE = "taxonomy.csv"
 REJECTS_FILE = "rejects.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from components.contracts import embeddings as embedding_files
-from components.contracts.catalog import ITEMS_FILE, Item, iterate_items, write_items
+from components.contracts.catalog import (
+    ITEMS_FILE,
+    STATISTICS_FILE,
+    Item,
+    iterate_items,
+    write_items,
+)
 from components.contracts.embeddings import Embeddings, Vectors
 from components.contracts.encoder import EncoderCard
 from components.contracts.errors import InputError
@@ -81,6 +88,9 @@ def gather(checked: Path, embeddings: Path, card: EncoderCard, bundle: Path) -> 
                 yield item
 
     write_items(bundle / ITEMS_FILE, kept())
+    # What the next run's catalog is compared with.
+    if (checked / STATISTICS_FILE).is_file():
+        shutil.copyfile(checked / STATISTICS_FILE, bundle / STATISTICS_FILE)
     np.save(bundle / ITEM_IDS_FILE, np.array(ids), allow_pickle=False)
     return Gathered(
         items=open_items(bundle / ITEMS_FILE),

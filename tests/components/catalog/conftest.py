@@ -56,7 +56,7 @@ class Shop:
         write_csv(self.folder / "votes.csv", ("image_id", "worker_id", "taxon_id"), self.votes)
         write_csv(self.folder / "taxonomy.csv", ("taxon_id", "parent_id", "name"), self.taxonomy)
 
-    def check(self, *, catalog="catalog.csv", previous=None, write=True, **settings):
+    def check(self, *, catalog="catalog.csv", previous=None, live=None, write=True, **settings):
         if write:
             self.write()
         return check_catalog(
@@ -68,6 +68,7 @@ class Shop:
             config=CatalogConfig(**settings),
             output=self.output,
             report=self.report,
+            live=live,
         )
 
     @property

@@ -68,6 +68,15 @@ def test_vectors_come_into_the_catalogs_order(inputs, monkeypatch):
     assert found.first_missing[:3] == ("i05", "i06", "i09")
 
 
+def test_the_catalogs_figures_travel_with_the_bundle(inputs):
+    inputs.embed([1, 2])
+    inputs.gather()
+    assert not (inputs.root / "bundle/statistics.json").exists()
+    (inputs.root / "checked/statistics.json").write_text('{"items": 3}')
+    inputs.gather()
+    assert (inputs.root / "bundle/statistics.json").read_text() == '{"items": 3}'
+
+
 def test_an_id_embedded_twice_is_refused(inputs):
     inputs.embed([1, 2], part=0)
     inputs.embed([2, 3], part=1)
