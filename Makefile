@@ -78,6 +78,10 @@ bench-serving: $(VENV)/.dev  ## Measure serving beside its targets (needs wrk; s
 bench-fast-path: $(VENV)/.dev  ## What a limit for each client and the metrics cost an item search
 	$(BIN)/python tests/benchmarks/bench_fast_path.py --bundles .lookalike/bench/fast-path
 
+.PHONY: bench-neighbour-table
+bench-neighbour-table: $(VENV)/.dev  ## Item questions from a table of neighbours against a search (wrk)
+	$(BIN)/python tests/benchmarks/bench_neighbour_table.py --bundles .lookalike/bench/fast-path
+
 .PHONY: bench-registry
 bench-registry: $(VENV)/.dev  ## Time status and rollback on 500 bundles and 5,000 moves, both stores
 	$(BIN)/python tests/benchmarks/bench_registry.py

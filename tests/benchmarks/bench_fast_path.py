@@ -63,7 +63,7 @@ class Cost:
     ratio: float
 
 
-def _bundle(directory: Path) -> LoadedBundle:
+def load(directory: Path) -> LoadedBundle:
     """Returns a bundle without its encoder: no photo is asked about here."""
     manifest = read_manifest(directory)
     return LoadedBundle(
@@ -122,6 +122,19 @@ async def _round(app: Any, scopes: list[dict[str, Any]]) -> float:
     return seconds / len(scopes)
 
 
+async def race(apps: dict[str, Any], *, items: int, rounds: int, requests: int) -> dict[str, float]:
+    """Returns the seconds of one request to each app, in the best of its rounds."""
+    scopes = _scopes(items, requests)
+    best = dict.fromkeys(apps, float("inf"))
+    for number in range(rounds + 1):
+        for name, app in apps.items():
+            seconds = await _round(app, scopes)
+            # The first round only warms.
+            if number:
+                best[name] = min(best[name], seconds)
+    return best
+
+
 async def _measure(bundle: LoadedBundle, *, rounds: int, requests: int) -> list[Cost]:
     engine = Engine()
     engine.swap(bundle)
@@ -133,14 +146,7 @@ async def _measure(bundle: LoadedBundle, *, rounds: int, requests: int) -> list[
         )
         for name, options in VARIANTS.items()
     }
-    scopes = _scopes(bundle.manifest.items, requests)
-    best = dict.fromkeys(apps, float("inf"))
-    for number in range(rounds + 1):
-        for name, app in apps.items():
-            seconds = await _round(app, scopes)
-            # The first round only warms.
-            if number:
-                best[name] = min(best[name], seconds)
+    best = await race(apps, items=bundle.manifest.items, rounds=rounds, requests=requests)
     for app in apps.values():
         app.state.console.close()
         app.state.service.close()
@@ -164,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.bundles or Path(scratch), versions=1, items=options.items, dim=options.dim
         )
         costs = asyncio.run(
-            _measure(_bundle(directory), rounds=options.rounds, requests=options.requests)
+            _measure(load(directory), rounds=options.rounds, requests=options.requests)
         )
     base = costs[0].microseconds
     limited = [cost for cost in costs if cost.variant.startswith("limit")]
