@@ -12,6 +12,9 @@ from components.train.augment_config import Augmentation
 
 DEPTHS = (18, 34, 50)
 PRECISIONS = ("auto", "float32", "bfloat16")
+SYNC_BATCH_NORM = ("auto", "always", "never")
+# Batch statistics of this many examples are as good as any (Goyal et al., 2017, section 2.3).
+_ENOUGH_EXAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class TrainConfig:
         flip_average: Whether an embedding averages an image and its mirror image.
         precision: Arithmetic of the convolutions while training: `float32`, `bfloat16`, or `auto`
             for bfloat16 where the processor has it.
+        sync_batch_norm: Whether batch normalisation sees the examples of all workers: `always`,
+            `never`, or `auto` where a worker alone has fewer than 32, too few for its statistics
+            (Goyal et al., 2017). Each of some twenty layers costs two exchanges a step.
         workers: Training processes.
         threads: Threads a worker; 0 shares the machine's cores out.
         seed: Seed of weights, order and augmentation.
@@ -86,6 +92,7 @@ class TrainConfig:
     antialias: bool = False
     flip_average: bool = True
     precision: str = "auto"
+    sync_batch_norm: str = "auto"
     workers: int = 2
     threads: int = 0
     seed: int = 0
@@ -105,6 +112,12 @@ class TrainConfig:
         """
         _require(self.depth in DEPTHS, "depth", f"one of {DEPTHS}", self.depth)
         _require(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
+        _require(
+            self.sync_batch_norm in SYNC_BATCH_NORM,
+            "sync_batch_norm",
+            f"one of {SYNC_BATCH_NORM}",
+            self.sync_batch_norm,
+        )
         for name, least in _LEAST.items():
             _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
         for name in ("early_share", "momentum", "label_smoothing"):
@@ -137,6 +150,13 @@ class TrainConfig:
             "at least one of product_weight, leaf_weight and ancestor_weight above 0",
             self.product_weight,
         )
+
+    @property
+    def synchronizes_batch_norm(self) -> bool:
+        """Whether batch normalisation sees the examples of all workers."""
+        if self.sync_batch_norm == "auto":
+            return self.batch_size // self.workers < _ENOUGH_EXAMPLES
+        return self.sync_batch_norm == "always"
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TrainConfig:

@@ -110,6 +110,7 @@ class Trainer:
                 squeeze_excite=config.squeeze_excite,
                 antialias=config.antialias,
                 precision=resolve_precision(config.precision),
+                sync_batch_norm=config.synchronizes_batch_norm,
                 seed=config.seed,
             )
             self.heads = build_heads(labels, embedding_dim=config.embedding_dim, seed=config.seed)

@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics are those of the whole batch, over all workers."""
+"""Batch normalisation whose statistics are those of the whole batch, over all workers if wanted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[m
     """
 
     def __init__(self, **options: Any) -> None:
-        """Takes the options of `keras.layers.BatchNormalization`."""
+        """Takes the options of `keras.layers.BatchNormalization`.
+
+        `synchronized=False` takes the moments of each worker's own part of the batch, and needs no
+        exchange between the workers.
+        """
         super().__init__(**{"synchronized": True, **options})
 
     def _moments(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -27,7 +31,7 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[m
         values = tf.cast(inputs, tf.float32)
         local = tf.stack([tf.reduce_mean(values, axes), tf.reduce_mean(tf.square(values), axes)])
         context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
+        if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
             local = context.all_reduce(tf.distribute.ReduceOp.MEAN, local)
         mean, mean_square = local[0], local[1]
         variance = tf.maximum(mean_square - tf.square(mean), 0.0)

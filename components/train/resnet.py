@@ -38,6 +38,7 @@ def build_resnet(
     squeeze_excite: bool = False,
     antialias: bool = False,
     precision: str = "float32",
+    sync_batch_norm: bool = True,
     seed: int = 0,
 ) -> keras.Model:
     """Builds the network.
@@ -53,6 +54,7 @@ def build_resnet(
         antialias: Whether the stem's pooling blurs before it drops every other pixel (Zhang,
             "Making convolutional networks shift-invariant again", 2019).
         precision: `float32` or `bfloat16` for the convolutions; weights stay float32.
+        sync_batch_norm: Whether normalisation sees the whole batch, or each worker's part of it.
         seed: Seed of the initial weights.
 
     Returns:
@@ -60,7 +62,7 @@ def build_resnet(
         float32 `[batch, embedding_dim]` of unit norm.
     """
     policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    network = _Network(policy, seed, squeeze_excite=squeeze_excite)
+    network = _Network(policy, seed, squeeze_excite=squeeze_excite, sync_batch_norm=sync_batch_norm)
     inputs = keras.Input((None, None, 3), dtype="float32", name="pixels")
     x = layers.Normalization(
         mean=list(channel_mean),
@@ -90,7 +92,13 @@ def build_resnet(
         kernel_initializer=keras.initializers.GlorotUniform(seed=network.next_seed()),
         name="embedding_dense",
     )(x)
-    x = SyncBatchNormalization(momentum=0.97, epsilon=1e-5, dtype="float32", name="embedding_bn")(x)
+    x = SyncBatchNormalization(
+        synchronized=sync_batch_norm,
+        momentum=0.97,
+        epsilon=1e-5,
+        dtype="float32",
+        name="embedding_bn",
+    )(x)
     return keras.Model(inputs, UnitNorm(dtype="float32", name="embedding")(x), name="encoder")
 
 
@@ -110,8 +118,11 @@ class BlurPool(layers.Layer):  # type: ignore[misc]
 class _Network:
     """Adds layers with one dtype policy, and a seed of its own for each kernel."""
 
-    def __init__(self, policy: str, seed: int, *, squeeze_excite: bool) -> None:
+    def __init__(
+        self, policy: str, seed: int, *, squeeze_excite: bool, sync_batch_norm: bool
+    ) -> None:
         self.policy = policy
+        self._synchronized = sync_batch_norm
         self._squeeze_excite = squeeze_excite
         self._seed = seed * 1000
 
@@ -138,6 +149,7 @@ class _Network:
         self, x: keras.KerasTensor, name: str, *, relu: bool = False, zero: bool = False
     ) -> keras.KerasTensor:
         x = SyncBatchNormalization(
+            synchronized=self._synchronized,
             momentum=0.97,
             epsilon=1e-5,
             gamma_initializer="zeros" if zero else "ones",

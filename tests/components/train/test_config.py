@@ -25,6 +25,8 @@ def test_whole_numbers_may_come_as_floats():
         ({"label_smoothing": 1.0}, r"train\.label_smoothing: expected 0 to below 1"),
         ({"batch_size": 65}, r"train\.batch_size: expected a multiple of the 2 workers"),
         ({"precision": "half"}, r"train\.precision: expected one of"),
+        ({"sync_batch_norm": True}, r"train\.sync_batch_norm: expected a value like 'auto'"),
+        ({"sync_batch_norm": "yes"}, r"train\.sync_batch_norm: expected one of"),
         ({"epoch": 1}, r"train\.epoch: no such parameter; there are .*epochs"),
         ({"augmentation": {"scales": 1}}, r"train\.augmentation\.scales: no such parameter"),
         ({"augmentation": {"scale": [1.0, 0.5]}}, r"train\.augmentation\.scale: expected"),
@@ -43,3 +45,12 @@ def test_whole_numbers_may_come_as_floats():
 def test_a_bad_value_is_refused_by_name(values, words):
     with pytest.raises(InputError, match=words):
         TrainConfig.from_mapping(values)
+
+
+@pytest.mark.parametrize(
+    ("choice", "batch_size", "expected"),
+    [("auto", 62, True), ("auto", 64, False), ("always", 128, True), ("never", 8, False)],
+)
+def test_normalisation_is_shared_where_a_worker_alone_has_too_few(choice, batch_size, expected):
+    config = TrainConfig(workers=2, batch_size=batch_size, sync_batch_norm=choice)
+    assert config.synchronizes_batch_norm is expected

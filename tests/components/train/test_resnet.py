@@ -70,6 +70,32 @@ def test_normalisation_is_that_of_the_batch():
     np.testing.assert_allclose(layer.moving_variance.numpy(), 0.5 + 0.5 * variance, rtol=1e-4)
 
 
+@pytest.mark.parametrize("synchronized", [True, False])
+def test_normalisation_sees_the_other_workers_only_where_it_is_to(monkeypatch, synchronized):
+    sent = []
+
+    class Context:
+        """Another worker whose values are all 9."""
+
+        num_replicas_in_sync = 2
+
+        def all_reduce(self, how, value):
+            assert how is tf.distribute.ReduceOp.MEAN
+            sent.append(value.numpy())
+            return (value + tf.stack([9 * tf.ones(4), 81 * tf.ones(4)])) / 2
+
+    values = np.random.default_rng(0).normal(3.0, 2.0, (8, 5, 5, 4)).astype(np.float32)
+    layer = SyncBatchNormalization(momentum=0.0, epsilon=1e-5, synchronized=synchronized)
+    layer.build(values.shape)
+    monkeypatch.setattr(tf.distribute, "get_replica_context", Context)
+    mean, variance = (moment.numpy() for moment in layer._moments(tf.constant(values), None))
+    monkeypatch.undo()
+    whole = np.concatenate([values, np.full_like(values, 9.0)]) if synchronized else values
+    np.testing.assert_allclose(mean, whole.mean((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(variance, whole.var((0, 1, 2)), rtol=1e-3)
+    assert len(sent) == int(synchronized)
+
+
 def test_the_blur_is_the_binomial_filter():
     image = np.random.default_rng(0).normal(size=(1, 6, 6, 2)).astype(np.float32)
     blurred = BlurPool()(tf.constant(image)).numpy()
