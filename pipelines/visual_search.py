@@ -208,6 +208,7 @@ def visual_search(
         transformed = transform(
             checked=checked.outputs["checked"],
             mode=run_mode,
+            registry=registry,
             stored_size=transform_stored_size,
             unseen_fraction=transform_unseen_fraction,
             max_reject_share=transform_max_reject_share,

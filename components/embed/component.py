@@ -21,13 +21,14 @@ def embed(
 ) -> None:
     """Turns catalog images and shopper photos into unit vectors.
 
-    Where the live version was made with the same encoder, its vectors are taken over and only new
-    and changed images are computed.
+    What an earlier run computed with the same encoder, or the live version holds of it, is taken
+    over: only new and changed images are computed, of items and of photos. A new encoder computes
+    everything and says first how long that may take.
 
     Args:
         checked: The checked catalog.
         encoder: The encoder.
-        registry: Registry that holds the live version.
+        registry: Registry that holds the live version and what earlier runs computed.
         incumbent: The live version, or none.
         embeddings: Vectors of items and photos in Parquet.
         metrics: How much was reused and computed, and at what rate.

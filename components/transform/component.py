@@ -10,6 +10,7 @@ from components.contracts.container_images import TENSORFLOW
 def transform(
     checked: Input[Dataset],
     mode: str,
+    registry: str,
     examples: Output[Dataset],
     transform_graph: Output[Artifact],
     report: Output[HTML],
@@ -20,12 +21,15 @@ def transform(
 ) -> None:
     """Turns checked images into training examples with Apache Beam and TensorFlow Transform.
 
-    Images that cannot be decoded go to dead letters. A tenth of the products is never trained on.
-    Shopper photos are never read here. In mode reuse nothing is trained and this step rests.
+    Only images that no earlier run has decoded are decoded; what hangs on all of them, such as the
+    statistics in the graph, is made anew. What cannot be decoded goes to dead letters. A tenth of
+    the products is never trained on. Shopper photos are never read here. In mode reuse nothing is
+    trained and this step rests.
 
     Args:
         checked: The checked catalog.
         mode: scratch, warm or reuse.
+        registry: Registry, where decoded images are kept for the next run.
         examples: Decoded uint8 examples in sharded TFRecords, with statistics and dead letters.
         transform_graph: The preprocessing graph, used again in training, embedding and serving.
         report: A sample of transformed images, class balance, dead letters.
@@ -37,7 +41,7 @@ def transform(
     from components.transform.step import run
 
     run(
-        checked.path, mode, examples.path, transform_graph.path, report.path,
+        checked.path, mode, registry, examples.path, transform_graph.path, report.path,
         stored_size=stored_size, unseen_fraction=unseen_fraction,
         max_reject_share=max_reject_share, beam_options=beam_options,
     )  # fmt: skip

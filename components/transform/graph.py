@@ -148,30 +148,43 @@ def _shift(mask: Any, offset: int, axis: int) -> Any:
 def _flood(passable: Any) -> Any:
     """Returns what can be reached from the border through passable pixels, by edges.
 
-    Reaching spreads along whole runs of a row, then of a column, until nothing changes: a
-    handful of rounds where a pixel-by-pixel dilation needs as many as the image is wide.
+    Reaching spreads along whole runs of a row, then of a column: a handful of rounds where a
+    pixel-by-pixel dilation needs as many as the image is wide. An image in which nothing more can
+    be reached takes no part in further rounds, so that a winding one costs only itself.
     """
     size = passable.shape[1]
     border = tf.pad(tf.zeros([size - 2, size - 2], tf.bool), [[1, 1], [1, 1]], constant_values=True)
     barrier = tf.cast(~passable, tf.int32)
-    lines = tf.reshape(tf.range(tf.shape(passable)[0] * size), [-1, size]) * (size + 1)
+    line = tf.range(size) * (size + 1)
     # Every run of passable pixels in a line has its own number: how many barriers precede it.
-    in_rows = lines[:, :, tf.newaxis] + tf.cumsum(barrier, axis=2)
-    in_columns = lines[:, tf.newaxis, :] + tf.cumsum(barrier, axis=1)
-    runs = tf.shape(passable)[0] * size * (size + 1)
+    in_rows = line[:, tf.newaxis] + tf.cumsum(barrier, axis=2)
+    in_columns = line + tf.cumsum(barrier, axis=1)
+    runs = size * (size + 1)
 
-    def spread(reached: Any, numbers: Any) -> Any:
-        hit = tf.math.unsorted_segment_max(tf.cast(reached, tf.int32), numbers, runs)
-        return passable & (tf.gather(hit, numbers) > 0)
+    def spread(reached: Any, allowed: Any, numbers: Any) -> Any:
+        count = tf.shape(numbers)[0]
+        numbers += (tf.range(count) * runs)[:, tf.newaxis, tf.newaxis]
+        hit = tf.math.unsorted_segment_max(tf.cast(reached, tf.int32), numbers, count * runs)
+        return allowed & (tf.gather(hit, numbers) > 0)
 
-    def advance(reached: Any, _: Any) -> tuple[Any, Any]:
-        further = spread(spread(reached, in_rows), in_columns)
-        return further, tf.reduce_any(further != reached)
+    def advance(reached: Any, moving: Any) -> tuple[Any, Any]:
+        allowed = tf.gather(passable, moving)
+        further = spread(tf.gather(reached, moving), allowed, tf.gather(in_rows, moving))
+        further = spread(further, allowed, tf.gather(in_columns, moving))
+        # Columns are complete now: there is more to reach only from a pixel to the one beside it.
+        beyond = allowed & ~further
+        more = (further[:, :, 1:] & beyond[:, :, :-1]) | (further[:, :, :-1] & beyond[:, :, 1:])
+        reached = tf.tensor_scatter_nd_update(reached, moving[:, tf.newaxis], further)
+        return reached, tf.boolean_mask(moving, tf.reduce_any(more, axis=[1, 2]))
 
     reached, _ = tf.while_loop(
-        lambda _, moving: moving,
+        lambda _, moving: tf.size(moving) > 0,
         advance,
-        (passable & border, tf.constant(True)),
+        (passable & border, tf.range(tf.shape(passable)[0])),
+        shape_invariants=(
+            tf.TensorSpec([None, size, size], tf.bool),
+            tf.TensorSpec([None], tf.int32),
+        ),
         maximum_iterations=_MOST_ROUNDS,
     )
     return reached

@@ -13,6 +13,7 @@ from components.transform.transform import transform_examples
 def run(
     checked: str,
     mode: str,
+    registry: str,
     examples: str,
     transform_graph: str,
     report: str,
@@ -37,4 +38,5 @@ def run(
         examples=Path(examples),
         transform_graph=Path(transform_graph),
         report=Path(report),
+        registry=registry,
     )
