@@ -99,6 +99,10 @@ bench-pipeline: $(VENV)/.dev  ## Time the compiler, the local runner and an unch
 bench-catalog: $(VENV)/.dev  ## Time 1,000,000 catalog rows with 3,000,000 votes (ITEMS=100000: seconds)
 	$(BIN)/python tests/benchmarks/bench_catalog.py --items $(or $(ITEMS),1000000)
 
+.PHONY: bench-data
+bench-data: $(VENV)/.dev  ## Measure transform and embed on 20,000 images (IMAGES=2000: minutes; PART=rerun: one part)
+	$(BIN)/python tests/benchmarks/bench_data.py $(PART) --images $(or $(IMAGES),20000)
+
 .PHONY: stress-registry
 stress-registry: $(VENV)/.dev  ## 64 processes on one channel, then 200 kills, on both stores
 	for store in local gcs; do \
