@@ -28,7 +28,8 @@ from serving.telemetry import SILENT, Telemetry
 from serving.turns import ALONE, Turns
 
 _LONGEST_RETRY_SECONDS = 600.0
-_LOWEST_PRIORITY = 19
+# A tenth of what an answering process gets: little enough, and a busy machine still gets there.
+_LOADING_PRIORITY = 10
 T = TypeVar("T")
 
 
@@ -160,7 +161,7 @@ class Follower:
             await asyncio.wait((self._loading,))
 
     def yield_to_others(self) -> None:
-        """Lets what is loaded from now on take only the time that nothing else wants.
+        """Lets what is loaded from now on wait for what else there is to do.
 
         For a worker that rests meanwhile: in one that answers, a thread that holds the interpreter
         and gets no time would hold up the answers.
@@ -333,7 +334,7 @@ class Follower:
 def _lower_priority() -> None:
     # Linux takes a thread's number as well as a process's.
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_PRIORITY)
 
 
 def _collect_garbage() -> None:

@@ -146,7 +146,9 @@ def measure_items(setting: Setting) -> Iterator[Line]:
         server.stop()
     bare = bare_rate(bundle, setting.seconds)
     ours = max(loads.values(), key=lambda load: load.rate)
-    yield Line("bare ScaNN loop, queries/s", bare, note=f"recall@{K + 1} {reached:.4f}")
+    leaves = search.load(bundle).parameters.leaves_to_search
+    note = f"recall@{K + 1} {reached:.4f}, {leaves} leaves: the fewest that reach "
+    yield Line("bare ScaNN loop, queries/s", bare, note=f"{note}{serving_bundle.RECALL}")
     for count, load in loads.items():
         yield Line(
             f"served, {count} connections, requests/s",
@@ -383,7 +385,7 @@ def measure_soak(setting: Setting) -> Iterator[Line]:
     channel = Channel(setting)
     server = setting.server(
         *("--registry", channel.registry.uri, "--channel", CHANNEL),
-        *("--cache", str(setting.folder / "cache")),
+        *("--cache", str(setting.folder / "cache"), "--spare"),
     )
     try:
         _until(server, channel.versions[0], 1)
