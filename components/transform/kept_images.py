@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,14 +85,17 @@ def write_rows(rows: Sequence[tuple[str, Decoded]]) -> bytes:
     return buffer.getvalue()
 
 
-def read_rows(data: bytes, *, size: int) -> dict[str, Decoded]:
+def read_rows(data: bytes, *, size: int, wanted: Container[str]) -> dict[str, Decoded]:
     """Returns what `write_rows` wrote, by content hash.
 
     Args:
         data: The file.
         size: Side of the images, in pixels.
+        wanted: Content hashes; other rows are passed over.
     """
     table = pq.read_table(io.BytesIO(data), schema=_SCHEMA)
+    hashes = table.column("content_hash").to_pylist()
+    table = table.filter(pa.array([one in wanted for one in hashes], pa.bool_()))
     sums = table.column("sums").combine_chunks().flatten().to_numpy().reshape(-1, 6).tolist()
     columns = [table.column(name).to_pylist() for name in ("content_hash", "image", "background")]
     return {
@@ -119,9 +122,15 @@ def total(sums: Iterable[Sequence[int]]) -> list[int]:
     return added
 
 
-def overlapping(files: Iterable[KeptFile], first: str, last: str) -> list[KeptFile]:
-    """Returns the files that may hold items whose place in the order is from `first` to `last`."""
-    return [file for file in files if file.about["first"] <= last and file.about["last"] >= first]
+def overlapping(files: Iterable[KeptFile], split: str, first: str, last: str) -> list[KeptFile]:
+    """Returns the files that may hold a split's items from `first` to `last` in the order."""
+    return [
+        file
+        for file in files
+        if file.about["split"] == split
+        and file.about["first"] <= last
+        and file.about["last"] >= first
+    ]
 
 
 def _packed(background: bytes) -> bytes:

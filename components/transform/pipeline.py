@@ -148,7 +148,7 @@ def _shards(
         path = scratch / f"{split}-{shard:05d}.jsonl"
         write_items(path, group)
         orders = [order_of(item.item_id) for item in group]
-        files = kept_images.overlapping(kept, min(orders), max(orders)) if orders else []
+        files = kept_images.overlapping(kept, split, min(orders), max(orders)) if orders else []
         description = {
             "split": split,
             "shard": shard,

@@ -98,7 +98,7 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         items = sorted(read_items(Path(shard["items"])), key=lambda item: order_of(item.item_id))
         kept = kept_images.open_kept(self._registry, self._key)
         files = [KeptFile(**file) for file in shard["kept"]]
-        known = self._known(kept, files)
+        known = self._known(kept, files, {item.content_hash for item in items})
         missing = [item for item in items if item.content_hash not in known]
         taken_over = len(items) - len(missing)
         if taken_over:
@@ -118,16 +118,19 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
             "records": len(there),
             "taken_over": taken_over,
             "sums": kept_images.total(known[item.content_hash].sums for item in there),
-            "kept": self._keep(kept, files, there, known),
+            "kept": self._keep(kept, files, there, known, shard["split"]),
             "failures": kept.failures if kept else [],
         }
         yield json.dumps(result, sort_keys=True)
 
-    def _known(self, kept: Kept | None, files: Sequence[KeptFile]) -> dict[str, Decoded]:
+    def _known(
+        self, kept: Kept | None, files: Sequence[KeptFile], wanted: set[str]
+    ) -> dict[str, Decoded]:
         known: dict[str, Decoded] = {}
         for file in files:
             if kept and (data := kept.fetch(file)) is not None:
-                known |= kept_images.read_rows(data, size=self._config.stored_size)
+                size = self._config.stored_size
+                known |= kept_images.read_rows(data, size=size, wanted=wanted)
         return known
 
     def _decode(self, items: Sequence[Item]) -> Iterator[tuple[Item, Decoded | _Refusal]]:
@@ -193,11 +196,13 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         files: Sequence[KeptFile],
         items: Sequence[Item],
         known: Mapping[str, Decoded],
+        split: str,
     ) -> dict[str, Any] | None:
         if not kept or not items:
             return None
         rows = {item.content_hash: known[item.content_hash] for item in items}
         about = {
+            "split": split,
             "first": order_of(items[0].item_id),
             "last": order_of(items[-1].item_id),
             "rows": sha256_bytes(" ".join(rows).encode()),

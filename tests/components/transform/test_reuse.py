@@ -104,11 +104,16 @@ def test_what_left_is_collected(shop):
     shop.day()
     now = {f["sha256"] for f in json.loads((key / "list.json").read_text())["files"]}
     assert now != listed
-    rows = [
-        kept_images.read_rows((key / "files" / sha).read_bytes(), size=16).keys() for sha in now
-    ]
     hashes = {sha256_bytes(data) for data, _, _ in shop.images.values()}
+    rows = [
+        kept_images.read_rows((key / "files" / sha).read_bytes(), size=16, wanted=hashes).keys()
+        for sha in now
+    ]
     assert set().union(*rows) == hashes
+    gone = {sha256_bytes(picture(1))}
+    for sha in now:
+        data = (key / "files" / sha).read_bytes()
+        assert not kept_images.read_rows(data, size=16, wanted=gone)
 
 
 def test_a_flipped_byte_is_noticed_and_decoded_again(shop, capsys):
@@ -167,15 +172,19 @@ def test_rows_come_back_as_they_were():
     assert one.sums[:3] == tuple(image.reshape(-1, 3).astype(int).sum(axis=0))
     assert one.sums[3:] == tuple((image.reshape(-1, 3).astype(int) ** 2).sum(axis=0))
     data = kept_images.write_rows([("a", one), ("b", one)])
-    assert kept_images.read_rows(data, size=5) == {"a": one, "b": one}
+    assert kept_images.read_rows(data, size=5, wanted={"a", "b"}) == {"a": one, "b": one}
+    assert kept_images.read_rows(data, size=5, wanted={"b", "c"}) == {"b": one}
     assert kept_images.total([one.sums, one.sums]) == [2 * value for value in one.sums]
 
 
 def test_files_that_may_hold_an_item():
-    files = [KeptFile("x", 1, {"first": a, "last": b}) for a, b in ("ac", "df", "gk")]
-    assert kept_images.overlapping(files, "d", "e") == files[1:2]
-    assert kept_images.overlapping(files, "c", "g") == files
-    assert kept_images.overlapping(files, "l", "z") == []
+    files = [
+        KeptFile("x", 1, {"split": "train", "first": a, "last": b}) for a, b in ("ac", "df", "gk")
+    ]
+    assert kept_images.overlapping(files, "train", "d", "e") == files[1:2]
+    assert kept_images.overlapping(files, "train", "c", "g") == files
+    assert kept_images.overlapping(files, "train", "l", "z") == []
+    assert kept_images.overlapping(files, "unseen", "a", "z") == []
 
 
 def test_the_graph_that_decodes_is_known_by_its_code(monkeypatch):
