@@ -122,7 +122,7 @@ class Settings:
     deadline_seconds: float = 10.0
     max_lag_ms: float = 1000.0
     client_rate: float = 0.0
-    client_burst: int = 50
+    client_burst: int = 100
     second_channel: str | None = None
     second_mode: str = "shadow"
     second_share: float = 0.05
