@@ -51,7 +51,7 @@ demo-refused: $(VENV)/.local  ## Show a refusal: an untrained encoder against th
 
 .PHONY: test
 test: $(VENV)/.dev  ## Run the tests (at most 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not browser and not docker and not benchmark" tests
+	$(BIN)/python -m pytest -m "not browser and not docker and not benchmark and not portable and not flink" tests
 
 .PHONY: bench-human-eval
 bench-human-eval: $(VENV)/.dev  ## Print the gate's error rates and costs by simulation
@@ -109,6 +109,28 @@ stress-registry: $(VENV)/.dev  ## 64 processes on one channel, then 200 kills, o
 		$(BIN)/python tests/benchmarks/registry_stress.py contend --store $$store && \
 		$(BIN)/python tests/benchmarks/registry_stress.py kill --store $$store || exit 1; \
 	done
+
+BEAM := 2.77.0
+.tools/prism:
+	@command -v go >/dev/null || { echo "expected Go, to build Beam's portable runner; found none"; exit 1; }
+	GOBIN="$(CURDIR)/.tools" go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+.PHONY: test-portable
+test-portable: $(VENV)/.dev .tools/prism  ## Test transform and embed on Beam's portable runner (needs Go)
+	$(BIN)/python -m pytest -m portable tests/test_beam_engines.py
+
+FLINK := 1.20
+FLINK_JAR := .tools/beam-runners-flink-$(FLINK)-job-server-$(BEAM).jar
+$(FLINK_JAR):
+	@command -v mvn >/dev/null || { echo "expected Maven and Java; apt-get install maven openjdk-17-jre-headless"; exit 1; }
+	@mkdir -p .tools
+	mvn -q -B dependency:get -Dtransitive=false -Dartifact=org.apache.beam:beam-runners-flink-$(FLINK)-job-server:$(BEAM) && \
+	mvn -q -B dependency:copy -Dartifact=org.apache.beam:beam-runners-flink-$(FLINK)-job-server:$(BEAM) -DoutputDirectory=.tools || \
+	{ echo "Maven Central did not give Beam's Flink job server $(BEAM): nothing was tested on Flink"; exit 1; }
+
+.PHONY: test-flink
+test-flink: $(VENV)/.dev $(FLINK_JAR)  ## Test transform and embed on a local Flink cluster (needs Java, Maven)
+	LOOKALIKE_FLINK_JOB_SERVER_JAR=$(FLINK_JAR) $(BIN)/python -m pytest -m flink tests/test_beam_engines.py
 
 .PHONY: images
 images:  ## Build the images of the steps and of serving (needs a Docker engine)

@@ -12,15 +12,17 @@ import difflib
 import importlib.util
 import io
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, LookalikeError
 
 # Runners whose own options (Flink's Java ones, say) Beam for Python cannot know.
 _OPEN_RUNNERS = ("flinkrunner", "portablerunner", "sparkrunner", "prismrunner")
 _DATAFLOW = ("--project", "--region", "--temp_location")
 _RUNNER = "--runner"
+# How the runners say that a worker, or the whole job, is gone; anything else is a mistake of ours.
+_LOST = ("Channel closed prematurely", "failed in state", "SDK disconnected", "SDK worker")
 
 
 def split_beam_options(text: str, field: str) -> tuple[str, ...]:
@@ -105,6 +107,38 @@ def beam_pipeline(options: Sequence[str], field: str, local: Sequence[str] = ())
         return beam.Pipeline(options=_parsed(options, field))
     # Named outright: Beam's DirectRunner would first try to download another runner's binary.
     return beam.Pipeline(runner=FnApiRunner(), options=_parsed((*local, *options), field))
+
+
+@contextlib.contextmanager
+def beam_job(pipeline: Any, step: str) -> Iterator[Any]:
+    """Runs what the body adds to a pipeline, to its end.
+
+    Args:
+        pipeline: An empty pipeline, of `beam_pipeline`.
+        step: Who runs it, for messages.
+
+    Raises:
+        LookalikeError: A worker was killed or the runner gave the job up; or `--dry_run` was asked
+            for, and nothing was run.
+    """
+    from apache_beam.options.pipeline_options import TestOptions  # noqa: PLC0415
+
+    try:
+        with pipeline:
+            yield pipeline
+    except RuntimeError as error:
+        if isinstance(error, LookalikeError) or not any(one in str(error) for one in _LOST):
+            raise
+        raise LookalikeError(
+            f"{step}: Apache Beam gave the job up ({str(error).strip().splitlines()[-1][:500]}): a "
+            "worker was lost, perhaps killed for its memory. Nothing of this output is used: run "
+            "the step again"
+        ) from error
+    if pipeline.options.view_as(TestOptions).dry_run:
+        raise LookalikeError(
+            f"{step}: --dry_run: the job's graph was built and checked for "
+            f"{type(pipeline.runner).__name__}, nothing was run; leave it out to run the job"
+        )
 
 
 def _runner(options: Sequence[str]) -> str:

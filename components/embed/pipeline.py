@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 
-from components.contracts.beam_options import beam_pipeline
+from components.contracts.beam_options import beam_job, beam_pipeline
 from components.contracts.catalog import Reject
 from components.contracts.embeddings import to_table
 from components.contracts.files import sha256_bytes, write_json_lines
@@ -96,7 +96,8 @@ def run(
     pieces = scratch / "pieces"
     pieces.mkdir(parents=True, exist_ok=True)
     dead: list[Any] = []
-    with beam_pipeline(config.beam_options, "embed.beam_options") as pipeline:
+    empty = beam_pipeline(config.beam_options, "embed.beam_options")
+    with beam_job(empty, "embed") as pipeline:
         for task in tasks:
             name = task.name
             handler = EncoderHandler(str(task.saved_model), batch_size=config.batch_size)

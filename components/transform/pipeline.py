@@ -25,7 +25,7 @@ from PIL import Image
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 from tfx_bsl.tfxio import tensor_adapter, tensor_representation_util
 
-from components.contracts.beam_options import beam_pipeline
+from components.contracts.beam_options import beam_job, beam_pipeline
 from components.contracts.catalog import Item, write_items
 from components.contracts.files import read_json_lines
 from components.registry.kept import KeptFile
@@ -94,7 +94,7 @@ def run(
         registry=registry,
         key=key,
     )
-    with new_pipeline(config) as pipeline:
+    with beam_job(new_pipeline(config), "transform") as pipeline:
         made = (
             pipeline
             | "Shards" >> beam.Create(shards)

@@ -1,13 +1,14 @@
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions
+from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions, PipelineOptions
 
 from components.contracts.beam_options import (
+    beam_job,
     beam_pipeline,
     check_beam_options,
     join_beam_options,
     split_beam_options,
 )
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, LookalikeError
 
 DATAFLOW = ("--runner=DataflowRunner", "--project=shop-123456", "--region=europe-west1")
 
@@ -76,3 +77,36 @@ def test_a_pipeline_has_the_options():
     assert built.options.view_as(DirectOptions).direct_num_workers == 1
     local = beam_pipeline([], "f", local=["--direct_num_workers=2"])
     assert local.options.view_as(DirectOptions).direct_num_workers == 2
+
+
+class Empty:
+    """A pipeline that ends as it is told."""
+
+    def __init__(self, error=None, options=()):
+        self.error, self.options, self.runner = error, PipelineOptions(list(options)), object()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.error:
+            raise self.error
+
+
+def run(pipeline):
+    with beam_job(pipeline, "embed") as same:
+        assert same is pipeline
+
+
+def test_a_lost_worker_is_told_and_other_errors_pass():
+    run(Empty())
+    with pytest.raises(LookalikeError, match=r"embed: Apache Beam gave the job up .Channel closed"):
+        run(Empty(RuntimeError("Channel closed prematurely.")))
+    for error in (RuntimeError("a mistake"), ValueError("Channel closed prematurely.")):
+        with pytest.raises(type(error), match=str(error)):
+            run(Empty(error))
+
+
+def test_a_dry_run_says_that_nothing_was_run():
+    with pytest.raises(LookalikeError, match="embed: --dry_run: the job's graph was built"):
+        run(Empty(options=["--dry_run=true"]))
