@@ -26,6 +26,7 @@ from components.transform.report import render, render_skipped
 from components.transform.shards import SPLITS, ShardPlan, split_of
 
 STATISTICS_FILE = "statistics.json"
+REUSE_FILE = "reuse.json"
 DEAD_LETTERS_FILE = "dead_letters.jsonl"
 SKIPPED_FILE = "skipped.json"
 MODES = ("scratch", "warm", "reuse")
@@ -99,6 +100,10 @@ def transform_examples(
         raise LookalikeError(
             f"{items_file}: expected training images, but none could be decoded; see {report}"
         )
+    # Apart from the statistics: examples are the same ones however they were come by, and training
+    # goes on from its checkpoints only where the statistics' file is the same.
+    reuse = {name: statistics.pop(name) for name in ("taken_over", "decoded")}
+    write_json(examples / REUSE_FILE, reuse)
     write_json(examples / STATISTICS_FILE, statistics)
     return {
         "train_examples": float(statistics["train"]["examples"]),
@@ -106,8 +111,7 @@ def transform_examples(
         "train_products": float(statistics["train"]["products"]),
         "unseen_products": float(statistics["unseen"]["products"]),
         "dead_letters": float(len(dead)),
-        "taken_over": float(statistics["taken_over"]),
-        "decoded": float(statistics["decoded"]),
+        **{name: float(count) for name, count in reuse.items()},
     }
 
 

@@ -55,8 +55,8 @@ class Shop:
         return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.tfrecord")}
 
     def statistics(self):
-        value = json.loads((self.output / "examples/statistics.json").read_text())
-        return {k: v for k, v in value.items() if k not in ("taken_over", "decoded")}
+        """The file that training knows its examples by."""
+        return (self.output / "examples/statistics.json").read_bytes()
 
 
 @pytest.fixture
