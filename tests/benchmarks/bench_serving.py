@@ -394,8 +394,8 @@ def measure_soak(setting: Setting) -> Iterator[Line]:
         )
         _, version = channel.next_move()
         _until(server, version, 1)
-        # The second bundle's pages have been touched by then.
-        time.sleep(5)
+        # By then both processes have loaded it in their turns, and its pages have been touched.
+        time.sleep(30)
         first = server.memory()
         highest, swaps, stop = first, 1, time.monotonic() + setting.soak_seconds
         while time.monotonic() < stop:
