@@ -33,7 +33,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[misc]
 
         Args:
             config: How uvicorn does it.
-            listener: A listening socket; it stays open when this server ends.
+            listener: A listening socket; closed in this process when this server ends.
             accepting: Whether it accepts from the start, or rests until `accept`.
             on_accept: Called before it accepts again after a rest.
         """
@@ -53,6 +53,11 @@ class HttpServer(uvicorn.Server):  # type: ignore[misc]
         await super().startup(sockets=[])
         if self._accepting:
             await self._open()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends after the open requests; who comes now is refused at once where nobody else is."""
+        self._listener.close()
+        await super().shutdown(sockets)
 
     async def accept(self) -> None:
         """Takes connections from now on; does nothing where it does already."""

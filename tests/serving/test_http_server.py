@@ -154,3 +154,26 @@ def test_one_that_never_ends_is_not_waited_for(two):
         assert ended is False
         first.let_go.set()
         assert busy.getresponse().read() == b"first"
+
+
+def test_who_comes_while_it_ends_is_refused_at_once():
+    listener = bind("127.0.0.1", 0)
+    listen(listener)
+    port = listener.getsockname()[1]
+    only = Running(listener, "only")
+    with connect(port) as busy:
+        busy.request("GET", "/slow")
+        assert only.slow.wait(30)
+        only.server.should_exit = True
+        while True:
+            try:
+                with connect(port) as late:
+                    ask(late)
+            except ConnectionRefusedError:
+                break
+            except ConnectionError:
+                # It came just before.
+                continue
+        only.let_go.set()
+        assert busy.getresponse().read() == b"only"
+    only.stop()
