@@ -20,7 +20,6 @@ from components.contracts.errors import InputError
 from components.contracts.files import sha256_bytes, sha256_file
 from components.contracts.taxonomy import Taxonomy
 from components.search import searcher as search
-from components.search.neighbours import NeighbourTable
 from components.search.retrieval import ITEM_IDS_FILE
 from components.search.searcher import Vectors
 from serving import golden
@@ -71,7 +70,6 @@ class Loader:
             searcher = search.load(directory)
             vectors = search.load_vectors(directory)
             _check_parts(directory, manifest, vectors, len(items))
-            neighbours = NeighbourTable.load(directory, searcher, vectors)
         with _timed(timings, "tensorflow"):
             import_tensorflow()
         with _timed(timings, "encoder"):
@@ -85,7 +83,6 @@ class Loader:
             searcher=searcher,
             encode=encode,
             timings=timings,
-            neighbours=neighbours,
         )
         with _timed(timings, "golden"):
             queries = golden.read(directory)

@@ -14,7 +14,6 @@ from typing import Any
 from components.contracts.bundle import Manifest
 from components.contracts.catalog import Item
 from components.contracts.taxonomy import Taxonomy
-from components.search.neighbours import NeighbourTable
 from components.search.searcher import Searcher, Vectors
 from serving import query
 from serving.encoder import Encode
@@ -52,8 +51,6 @@ class LoadedBundle:
         encode: Admitted images to float32 `[images, dim]`, unit norm.
         timings: Seconds that each stage of loading took.
         search_seconds: What one search takes; decides where searches run.
-        neighbours: What looks like each item, made with the bundle; None where it has no such
-            table.
         taxa: Finds items by their place in the taxonomy.
         withdrawn: Positions of the items that are not shown.
     """
@@ -70,7 +67,6 @@ class LoadedBundle:
         encode: Encode,
         timings: Mapping[str, float],
         search_seconds: float = 0.0,
-        neighbours: NeighbourTable | None = None,
     ) -> None:
         """Joins the parts; the loader has checked that they belong together."""
         self.manifest = manifest
@@ -82,7 +78,6 @@ class LoadedBundle:
         self.encode = encode
         self.timings = timings
         self.search_seconds = search_seconds
-        self.neighbours = neighbours
         self.taxa = TaxonFilter(taxonomy, items)
         self.withdrawn: frozenset[int] = frozenset()
         self._paths: dict[str, str] = {}
@@ -135,30 +130,6 @@ class LoadedBundle:
     def find(self, vector: Vectors, limits: Limits) -> Found:
         """Answers one query; see `serving.query.find`."""
         return query.find(self.searcher, self.vectors, self.items, vector, limits)
-
-    def known(self, limits: Limits) -> Found | None:
-        """Returns what looks like the item `limits.own` by the table; None: it has to be found.
-
-        The answer is the one that a search would give: only where a row holds enough is it read.
-        """
-        table = self.neighbours
-        if table is None or limits.part is not None or limits.k > table.width:
-            return None
-        found = query.choose(self.items, *table.row(limits.own), limits)
-        if len(found.positions) < limits.k:
-            return None
-        found.examined = table.width
-        return found
-
-    def find_items(self, limits: list[Limits]) -> list[Found]:
-        """Answers what looks like each of several items: `own` of their limits."""
-        found = {row: one for row, each in enumerate(limits) if (one := self.known(each))}
-        rest = [row for row in range(len(limits)) if row not in found]
-        if rest:
-            vectors = self.vectors[[limits[row].own for row in rest]]
-            more = self.find_many(vectors, [limits[row] for row in rest])
-            found |= dict(zip(rest, more, strict=True))
-        return [found[row] for row in range(len(limits))]
 
     def find_many(self, vectors: Vectors, limits: list[Limits]) -> list[Found]:
         """Answers several queries with one call of the searcher.

@@ -78,8 +78,6 @@ class Retrieval:
     def like_item_now(self, bundle: LoadedBundle, position: int, wanted: Wanted) -> Found | None:
         """Returns what looks like an item, or None when that takes too long for the event loop."""
         limits = bundle.limits(wanted, position)
-        if found := bundle.known(limits):
-            return found
         if not self._is_quick(bundle, limits):
             return None
         return bundle.find(bundle.vector(position), limits)
@@ -93,10 +91,6 @@ class Retrieval:
             Problem: 503: there is no room or time.
         """
         limits = bundle.limits(wanted, position)
-        started = time.perf_counter()
-        if found := bundle.known(limits):
-            self._telemetry.stage(call.route, "search", time.perf_counter() - started)
-            return found
         return await self._find(bundle, bundle.vector(position), limits, call)
 
     async def like_items(
@@ -107,6 +101,7 @@ class Retrieval:
         Raises:
             Problem: As `like_item`.
         """
+        vectors = np.concatenate([bundle.vector(position) for position in positions])
         limits = [bundle.limits(wanted, position) for position in positions]
 
         started = begun = time.perf_counter()
@@ -120,7 +115,7 @@ class Retrieval:
                 if time.monotonic() > call.deadline:
                     raise TooLateError
                 stop = start + self._search_batch
-                found += bundle.find_items(limits[start:stop])
+                found += bundle.find_many(vectors[start:stop], limits[start:stop])
             return found
 
         try:

@@ -29,7 +29,6 @@ from components.index.golden import write_golden
 from components.index.report import render
 from components.index.shards import build_in_shards
 from components.index.tune import Tuned, tune
-from components.search import neighbours
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
 from components.search.searcher import check_vectors
@@ -88,7 +87,6 @@ def build_index(
     else:
         tuned = tune(items, vectors, query_vectors, config)
         search.save_searcher(tuned.searcher, bundle)
-    has_table = neighbours.write(tuned.searcher, vectors, bundle)
     write_json(bundle / CURVE_FILE, _curve(tuned, config))
     # Golden answers come from the files as they lie in the bundle, not from what is in memory.
     asked, asked_vectors = _golden(items, vectors, queries, query_vectors, config)
@@ -125,7 +123,6 @@ def build_index(
             "indexes_built": tuned.builds,
             "tuning_seconds": tuned.seconds,
             "tuning_stopped": tuned.stopped,
-            "neighbour_table": has_table,
         },
         lineage={
             **lineage,

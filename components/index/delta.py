@@ -35,7 +35,7 @@ from components.contracts.files import fresh_directory, read_json, sha256_file, 
 from components.index.golden import ANSWERS_FILE, QUERIES_FILE
 from components.index.measure import Point, Questions
 from components.index.queries import held_out_queries
-from components.search import growing, neighbours
+from components.search import growing
 from components.search import searcher as search
 from components.search.growing import Grown
 from components.search.retrieval import ITEM_IDS_FILE, BundleIndex
@@ -49,8 +49,6 @@ _REWRITTEN = (
     ITEM_IDS_FILE,
     search.VECTORS_FILE,
     search.CONFIG_FILE,
-    neighbours.NEIGHBOURS_FILE,
-    neighbours.SCORES_FILE,
     ANSWERS_FILE,
     CURVE_FILE,
 )
@@ -146,7 +144,6 @@ def build_delta(
     write_items(bundle / ITEMS_FILE, items)
     search.save(grown.searcher, grown.vectors, bundle)
     np.save(bundle / ITEM_IDS_FILE, np.array([item.item_id for item in items]), allow_pickle=False)
-    has_table = neighbours.write(grown.searcher, grown.vectors, bundle)
     # From here on the files as they lie in the bundle answer, not what is in memory.
     delta = BundleIndex.load(bundle)
     _answer_golden(base, bundle, delta)
@@ -167,7 +164,6 @@ def build_delta(
             "recall_lower": point.recall_lower,
             "recall_queries": config.queries,
             "shards": len(getattr(grown.searcher, "sizes", (0,))),
-            "neighbour_table": has_table,
         },
         lineage={
             **manifest.lineage,

@@ -2,9 +2,9 @@
 
 `make bench-neighbour-table`. The table holds the 50 nearest of every item, as npy that is mapped;
 an item question reads its row, drops what an answer may not hold, and searches only when too few
-are left (`components/search/neighbours.py`). Both ways are measured alone, within the process with
-everything around them, and served over a socket to wrk, in turns, so that ratios hold. A table is
-worth its cost from 1.3 times the served requests on; docs/serving.md has the decision.
+are left. Both ways are measured alone, within the process with everything around them, and served
+over a socket to wrk, in turns, so that ratios hold. A table is worth its cost from 1.3 times the
+served requests on; docs/serving.md has the decision.
 """
 
 from __future__ import annotations
@@ -22,27 +22,67 @@ from typing import Any
 
 import bench_fast_path
 import numpy as np
+import numpy.typing as npt
 import serving_bundle
 import serving_load
 import uvicorn
 
-from components.search import neighbours
-from components.search.neighbours import NeighbourTable
-from serving import log
+from serving import log, query
 from serving.app import create_app
 from serving.engine import Engine, LoadedBundle
 from serving.query import Found, Limits, Wanted
 from serving.settings import Settings
 
+WIDTH = 50
 K = 10
 WORTH_IT = 1.3
-FILES = (neighbours.NEIGHBOURS_FILE, neighbours.SCORES_FILE)
+_POSITIONS, _SCORES = "neighbours.npy", "neighbour_scores.npy"
+
+
+def build_table(bundle: LoadedBundle, folder: Path) -> float:
+    """Writes int32 and float32 `[items, 50]`: neighbours and cosines; returns the seconds."""
+    items = len(bundle.items)
+    started = time.perf_counter()
+    positions = np.empty((items, WIDTH), np.int32)
+    scores = np.empty((items, WIDTH), np.float32)
+    for start in range(0, items, 1000):
+        stop = min(items, start + 1000)
+        # The item itself is the first.
+        found, cosines = bundle.searcher.search(bundle.vectors[start:stop], WIDTH + 1)
+        positions[start:stop], scores[start:stop] = found[:, 1:], cosines[:, 1:]
+    np.save(folder / _POSITIONS, positions)
+    np.save(folder / _SCORES, scores)
+    return time.perf_counter() - started
+
+
+class Table:
+    """Answers item questions from the table."""
+
+    def __init__(self, bundle: LoadedBundle, folder: Path) -> None:
+        """Maps it."""
+        self._bundle = bundle
+        self._search = bundle.find
+        self._positions = np.load(folder / _POSITIONS, mmap_mode="r")
+        self._scores = np.load(folder / _SCORES, mmap_mode="r")
+        self.searched = 0
+
+    def find(self, vector: npt.NDArray[np.float32], limits: Limits) -> Found:
+        """Does what `LoadedBundle.find` does."""
+        if limits.own >= 0 and limits.part is None:
+            fetch = query.first_fetch(len(self._bundle.items), limits)
+            row = self._positions[limits.own, :fetch].astype(np.int64)
+            found = query.choose(self._bundle.items, row, self._scores[limits.own, :fetch], limits)
+            if len(found.positions) == limits.k:
+                found.examined = fetch
+                return found
+            self.searched += 1
+        return self._search(vector, limits)
 
 
 def _opened(directory: Path, tables: Path | None) -> LoadedBundle:
     bundle = bench_fast_path.load(directory)
     if tables is not None:
-        bundle.neighbours = NeighbourTable.load(tables, bundle.searcher, bundle.vectors)
+        bundle.find = Table(bundle, tables).find  # type: ignore[method-assign]
     return bundle
 
 
@@ -52,25 +92,23 @@ def _app(bundle: LoadedBundle) -> Any:
     return create_app(engine, Settings(bundle=Path("unused")))
 
 
-def _alone(find: Callable[[Limits], Found | None], asked: list[Limits]) -> float:
+def _alone(find: Callable[..., Found], bundle: LoadedBundle, rows: list[int]) -> float:
     """Returns the seconds of finding one answer."""
+    asked = [(bundle.vector(row), bundle.limits(Wanted(K), row)) for row in rows]
     started = time.perf_counter()
-    for limits in asked:
-        find(limits)
+    for vector, limits in asked:
+        find(vector, limits)
     return (time.perf_counter() - started) / len(asked)
 
 
-def _agreement(bundle: LoadedBundle, asked: list[Limits]) -> tuple[float, float]:
-    """Returns the share of the search's answers that the table gives, and of rows too short."""
-    shares, short = [], 0
-    for limits in asked:
-        kept = bundle.known(limits)
-        if kept is None:
-            short += 1
-            continue
-        searched = bundle.find(bundle.vector(limits.own), limits)
+def _agreement(bundle: LoadedBundle, table: Table, rows: list[int]) -> float:
+    """Returns the share of the search's answers that the table gives, too."""
+    shares = []
+    for row in rows:
+        vector, limits = bundle.vector(row), bundle.limits(Wanted(K), row)
+        searched, kept = bundle.find(vector, limits), table.find(vector, limits)
         shares.append(len(set(searched.positions) & set(kept.positions)) / K)
-    return float(np.mean(shares)), short / len(asked)
+    return float(np.mean(shares))
 
 
 def _serve(directory: Path, tables: Path | None, ready: Path) -> int:
@@ -118,24 +156,18 @@ class _Served:
 
 def measure(directory: Path, scratch: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     """Returns the figures."""
-    plain = bench_fast_path.load(directory)
-    items = len(plain.items)
-    started = time.perf_counter()
-    if not neighbours.write(plain.searcher, plain.vectors, scratch):
-        raise SystemExit(f"no table is made for {items} items")
-    build_seconds = time.perf_counter() - started
-    bundle = _opened(directory, scratch)
+    bundle = bench_fast_path.load(directory)
+    items = len(bundle.items)
+    build_seconds = build_table(bundle, scratch)
+    table = Table(bundle, scratch)
     rows = np.random.default_rng(5).integers(0, items, 2000).tolist()
-    asked = [bundle.limits(Wanted(K), row) for row in rows]
-    agreement, fallbacks = _agreement(bundle, asked)
-    ways: dict[str, Callable[[Limits], Found | None]] = {
-        "search": lambda limits: plain.find(plain.vector(limits.own), limits),
-        "table": bundle.known,
-    }
+    agreement = _agreement(bundle, table, rows)
+    fallbacks = table.searched / len(rows)
+    ways = {"search": bundle.find, "table": table.find}
     alone = dict.fromkeys(ways, float("inf"))
     for _ in range(10):
         for name, find in ways.items():
-            alone[name] = min(alone[name], _alone(find, asked))
+            alone[name] = min(alone[name], _alone(find, bundle, rows))
     apps = {name: _app(_opened(directory, scratch if name == "table" else None)) for name in ways}
     within = asyncio.run(bench_fast_path.race(apps, items=items, rounds=15, requests=1000))
     for app in apps.values():
@@ -161,7 +193,7 @@ def measure(directory: Path, scratch: Path, *, seconds: float, rounds: int) -> d
             server.process.terminate()
             server.process.wait(30)
     best = {name: max(found) for name, found in rates.items()}
-    size = sum((scratch / name).stat().st_size for name in FILES)
+    size = sum((scratch / name).stat().st_size for name in (_POSITIONS, _SCORES))
     return {
         "items": items,
         "dim": bundle.manifest.embedding_dim,

@@ -10,8 +10,6 @@ import pytest
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
 from components.contracts.images import BadImageError
-from components.search import neighbours
-from components.search.searcher import ExactSearcher
 from serving.bundle_loader import Loader, load
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported.
@@ -41,21 +39,6 @@ def test_a_flipped_byte_in_any_file_is_found_before_anything_is_loaded(maker, mo
             load(directory)
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-
-
-def test_a_table_of_neighbours_is_taken_when_it_is_of_this_index(maker):
-    directory = maker.bundle("v1")
-    assert load(directory).neighbours is None
-    vectors = np.load(directory / "index/vectors.npy")
-    neighbours.write(ExactSearcher(vectors), vectors, directory)
-    maker.seal(directory, "v1")
-    table = load(directory).neighbours
-    assert table is not None
-    assert table.width == 11
-    np.save(directory / neighbours.NEIGHBOURS_FILE, np.full((12, 11), 99, np.int32))
-    maker.seal(directory, "v1")
-    with pytest.raises(InputError, match="expected int32 and float32"):
-        load(directory)
 
 
 def test_bundles_with_the_same_encoder_share_it_and_others_do_not(maker, saved_model):

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from components.search import neighbours
-from components.search.neighbours import NeighbourTable
 from serving.engine import Engine
 from serving.query import Wanted
 
@@ -65,48 +63,6 @@ def test_many_queries_get_the_answers_of_single_ones(maker):
         assert found.positions == alone.positions
         assert found.scores == pytest.approx(alone.scores, abs=1e-6)
         assert found.starved == alone.starved
-
-
-def with_table(bundle, folder):
-    assert neighbours.write(bundle.searcher, bundle.vectors, folder)
-    bundle.neighbours = NeighbourTable.load(folder, bundle.searcher, bundle.vectors)
-    return bundle
-
-
-def same(found, searched):
-    assert (found.positions, found.starved) == (searched.positions, searched.starved)
-    # A block of queries is summed in another order than a single one.
-    assert found.scores == pytest.approx(searched.scores, abs=1e-6)
-
-
-@pytest.mark.parametrize("k", [1, 3, 5, 6, 12])
-@pytest.mark.parametrize(
-    "wanted", [{}, {"exclude_same_product": False}, {"min_score": 0.9}, {"taxon_id": "lamp"}]
-)
-def test_the_table_answers_what_a_search_would(maker, tmp_path, k, wanted):
-    bundle = with_table(maker.loaded("v1"), tmp_path)
-    bundle.hide(["orange1", "grey2"])
-    asked = [bundle.limits(Wanted(k, **wanted), position) for position in range(12)]
-    for limits in asked:
-        searched = bundle.find(bundle.vector(limits.own), limits)
-        if found := bundle.known(limits):
-            same(found, searched)
-    many = bundle.find_many(bundle.vectors, asked)
-    for found, searched in zip(bundle.find_items(asked), many, strict=True):
-        same(found, searched)
-
-
-def test_the_table_answers_only_where_a_row_holds_enough(maker, tmp_path):
-    bundle = maker.loaded("v1")
-    assert bundle.known(bundle.limits(Wanted(3), 0)) is None
-    with_table(bundle, tmp_path)
-    assert bundle.known(bundle.limits(Wanted(3), 0)) is not None
-    assert bundle.known(bundle.limits(Wanted(3, taxon_id="lamp"), 0)) is None
-    # Five other products are all there are.
-    assert bundle.known(bundle.limits(Wanted(6), 0)) is None
-    bundle.hide([name for name in bundle.items.ids if not name.startswith(("red", "grey"))])
-    assert bundle.known(bundle.limits(Wanted(1), 0)) is not None
-    assert bundle.known(bundle.limits(Wanted(2), 0)) is None
 
 
 def test_a_withdrawn_item_is_hidden_in_every_bundle_and_shown_again(maker):

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from components.search import neighbours
-from components.search.neighbours import NeighbourTable
 from serving.image_threads import ImageThreads
 from serving.load_shedding import LoadShedding
 from serving.photos import Photos
@@ -126,17 +124,3 @@ def test_what_is_too_late_is_not_begun(bundle):
     reasons, heard = run(script)
     assert reasons == ("deadline", "deadline")
     assert heard.stages == []
-
-
-def test_what_the_table_knows_needs_no_search_however_slow_that_is(bundle, tmp_path):
-    neighbours.write(bundle.searcher, bundle.vectors, tmp_path)
-    bundle.neighbours = NeighbourTable.load(tmp_path, bundle.searcher, bundle.vectors)
-    bundle.search_seconds = 1.0
-
-    async def script(retrieval, _):
-        now = retrieval.like_item_now(bundle, 0, Wanted(3))
-        return now, await retrieval.like_item(bundle, 0, Wanted(3), CALL)
-
-    (now, found), heard = run(script)
-    assert now == found
-    assert (heard.stages, heard.calls) == (["search"], 0)

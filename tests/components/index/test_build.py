@@ -41,8 +41,6 @@ def test_the_bundle_is_whole_and_says_where_it_came_from(inputs):
         "index/config.json",
         "index/item_ids.npy",
         "index/vectors.npy",
-        "index/neighbours.npy",
-        "index/neighbour_scores.npy",
         "index/curve.json",
         "golden/queries.npy",
         "golden/answers.json",
@@ -50,7 +48,6 @@ def test_the_bundle_is_whole_and_says_where_it_came_from(inputs):
         "golden/images/001.png",
     }
     assert set(manifest.files) == expected
-    assert manifest.index["neighbour_table"] is True
     assert "recall" in (inputs.root / "report.html").read_text()
 
 

@@ -15,7 +15,6 @@ from components.contracts.files import read_json, write_json
 from components.index.build import build_index
 from components.index.config import IndexConfig
 from components.index.delta import DeltaConfig, RebuildDueError, build_delta
-from components.search.neighbours import NeighbourTable
 from components.search.retrieval import BundleIndex
 
 DIM = 8
@@ -117,17 +116,6 @@ def test_items_are_added_replaced_and_taken_out(shelf):
         assert hits.item_ids[0] == f"i{number:03}"
     everything = index.answer(vectors(1, seed=3), 100)[0]
     assert sorted(everything.item_ids) == sorted(i.item_id for i in index.items)
-
-
-def test_the_table_of_neighbours_is_made_anew(shelf):
-    bundle = shelf.delta([item(100)], ["i003"], values=vectors(1, seed=9))
-    index = BundleIndex.load(bundle)
-    table = NeighbourTable.load(bundle, index.searcher, index.vectors)
-    assert table is not None
-    for position in (0, 3, 59):
-        found, _ = index.searcher.search(index.vectors[position : position + 1], 11)
-        expected = [row for row in found[0].tolist() if row != position][:10]
-        assert table.row(position)[0][:10].tolist() == expected
 
 
 def test_a_delta_is_a_version_of_its_own(shelf):
