@@ -20,7 +20,6 @@ from components.contracts.bundle import Manifest, list_files, write_manifest
 from components.contracts.catalog import Item, write_items
 from components.contracts.files import sha256_file, write_json
 from components.contracts.images import admit
-from components.search import neighbours
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
 from components.search.scann_backend import ScannSearcher
@@ -117,7 +116,6 @@ def build(directory: Path, version: str, *, items: int, dim: int, seed: int, enc
     shutil.copytree(encoder, directory / "encoder")
     searcher = at_recall(search.build(rows, INDEX), rows)
     search.save(searcher, rows, directory)
-    neighbours.write(searcher, rows, directory)
     np.save(
         directory / "index/item_ids.npy",
         np.asarray([item_id(number) for number in range(items)]),
@@ -257,8 +255,7 @@ def make(
     for number in range(1, versions + 1):
         version = f"v{number}"
         target = directory / (f"{version}-encoder" if other_encoders and made else version)
-        whole = (target / "manifest.json").exists()
-        if not whole or not (target / neighbours.NEIGHBOURS_FILE).exists():
+        if not (target / "manifest.json").exists():
             shutil.rmtree(target, ignore_errors=True)
             if made:
                 derive(made[0], target, version, other_encoder=other_encoders)

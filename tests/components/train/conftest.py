@@ -119,7 +119,9 @@ def transform_graph(tmp_path_factory) -> Path:
     with beam.Pipeline("DirectRunner") as pipeline, tft_beam.Context(temp_dir=scratch):
         raw = (pipeline | beam.Create(rows), metadata)
         transform_fn = raw | tft_beam.AnalyzeDataset(
-            preprocessing_fn(TransformConfig(stored_size=STORED_SIZE))
+            preprocessing_fn(
+                TransformConfig(stored_size=STORED_SIZE), mean=[128.0] * 3, deviation=[64.0] * 3
+            )
         )
         _ = transform_fn | tft_beam.WriteTransformFn(str(directory))
     return directory
