@@ -157,6 +157,11 @@ infra-tools:  ## Install kustomize and actionlint into .tools (needs Go)
 		GOBIN="$(CURDIR)/.tools" go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 	GOBIN="$(CURDIR)/.tools" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
+.PHONY: bench-quality
+bench-quality: $(VENV)/.dev  ## Compare losses and baselines on shopper photos, three seeds (hours; goes on where it stopped)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check scikit-image==0.26.0
+	$(BIN)/python tests/benchmarks/bench_quality.py --data $(DATA) --work .lookalike/bench/quality
+
 .PHONY: bench-training
 bench-training: $(VENV)/.dev  ## Time training: input, workers, checkpoints, 3,800 classes
 	$(BIN)/python tests/benchmarks/bench_training.py

@@ -37,6 +37,7 @@ def visual_search(
     catalog_ancestor_confidence: float = 0.8,
     transform_stored_size: int = 72,
     transform_unseen_fraction: float = 0.1,
+    transform_min_class_images: int = 2,
     transform_max_reject_share: float = 0.02,
     transform_beam_options: str = "",
     train_depth: int = 18,
@@ -118,6 +119,8 @@ def visual_search(
         catalog_ancestor_confidence: Smallest probability that a crowd label needs, above 0.5 to 1.
         transform_stored_size: Side of a stored training image, in pixels.
         transform_unseen_fraction: Share of products kept out of training, 0 to below 1.
+        transform_min_class_images: Fewest training images of a class; a rarer leaf is trained as an
+            ancestor.
         transform_max_reject_share: Largest share of images that cannot be decoded, 0 to 1.
         transform_beam_options: Options for Apache Beam's runner, separated by spaces.
         train_depth: Layers of the ResNet: 18, 34 or 50.
@@ -211,6 +214,7 @@ def visual_search(
             registry=registry,
             stored_size=transform_stored_size,
             unseen_fraction=transform_unseen_fraction,
+            min_class_images=transform_min_class_images,
             max_reject_share=transform_max_reject_share,
             beam_options=transform_beam_options,
         )

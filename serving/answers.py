@@ -15,8 +15,8 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from components.contracts.catalog import Item
+from components.search.query import Found, Wanted
 from serving.engine import LoadedBundle
-from serving.query import Found, Wanted
 
 _json = msgspec.json.Encoder().encode
 

@@ -20,13 +20,14 @@ from components.contracts.errors import InputError
 from components.contracts.files import sha256_bytes, sha256_file
 from components.contracts.taxonomy import Taxonomy
 from components.search import searcher as search
+from components.search.neighbours import PLAIN, NeighbourTable
+from components.search.query import Limits
 from components.search.retrieval import ITEM_IDS_FILE
 from components.search.searcher import Vectors
 from serving import golden
 from serving.encoder import SAVED_MODEL, Encode, Encoder, import_tensorflow
 from serving.engine import LoadedBundle
 from serving.item_table import ItemTable
-from serving.query import Limits
 
 _MOST_PROBLEMS_SHOWN = 3
 
@@ -70,6 +71,7 @@ class Loader:
             searcher = search.load(directory)
             vectors = search.load_vectors(directory)
             _check_parts(directory, manifest, vectors, len(items))
+            neighbours = NeighbourTable.load(directory, len(items))
         with _timed(timings, "tensorflow"):
             import_tensorflow()
         with _timed(timings, "encoder"):
@@ -83,12 +85,14 @@ class Loader:
             searcher=searcher,
             encode=encode,
             timings=timings,
+            neighbours=neighbours,
         )
         with _timed(timings, "golden"):
             queries = golden.read(directory)
             bundle.search_seconds = golden.check_answers(
                 lambda vector, k: bundle.find(vector, Limits(k=k)), items, queries
             )
+            _check_neighbours(bundle)
             if not golden.check_encoder(encode, queries):
                 _warm_up(encode)
         return bundle
@@ -169,6 +173,17 @@ def _check_parts(directory: Path, manifest: Manifest, vectors: Vectors, items: i
             f"{manifest.encoder_digest[:12]} of {manifest.embedding_dim} dimensions, the bundle "
             f"holds {card.digest[:12]} of {card.embedding_dim}"
         )
+
+
+def _check_neighbours(bundle: LoadedBundle) -> None:
+    def limits(position: int) -> Limits:
+        return bundle.limits(PLAIN, position)
+
+    golden.check_neighbours(
+        lambda position: bundle.known(limits(position)),
+        lambda position: bundle.find(bundle.vector(position), limits(position)),
+        bundle.items,
+    )
 
 
 def _warm_up(encode: Encode) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from components.contracts.bundle import Manifest
 from components.contracts.catalog import Item
 from components.contracts.taxonomy import Taxonomy
+from components.search import query
+from components.search.neighbours import NeighbourTable
+from components.search.query import Found, Limits, Wanted
 from components.search.searcher import Searcher, Vectors
-from serving import query
 from serving.encoder import Encode
 from serving.item_table import ItemTable
-from serving.query import Found, Limits, Wanted
 from serving.taxon_filter import TaxonFilter
 
 # So many items have their JSON kept, some 300 bytes each.
@@ -51,6 +52,8 @@ class LoadedBundle:
         encode: Admitted images to float32 `[images, dim]`, unit norm.
         timings: Seconds that each stage of loading took.
         search_seconds: What one search takes; decides where searches run.
+        neighbours: What looks like each item, made with the bundle; None where it has no such
+            table.
         taxa: Finds items by their place in the taxonomy.
         withdrawn: Positions of the items that are not shown.
     """
@@ -67,6 +70,7 @@ class LoadedBundle:
         encode: Encode,
         timings: Mapping[str, float],
         search_seconds: float = 0.0,
+        neighbours: NeighbourTable | None = None,
     ) -> None:
         """Joins the parts; the loader has checked that they belong together."""
         self.manifest = manifest
@@ -78,6 +82,7 @@ class LoadedBundle:
         self.encode = encode
         self.timings = timings
         self.search_seconds = search_seconds
+        self.neighbours = neighbours
         self.taxa = TaxonFilter(taxonomy, items)
         self.withdrawn: frozenset[int] = frozenset()
         self._paths: dict[str, str] = {}
@@ -128,8 +133,22 @@ class LoadedBundle:
         return self.vectors[position : position + 1]
 
     def find(self, vector: Vectors, limits: Limits) -> Found:
-        """Answers one query; see `serving.query.find`."""
-        return query.find(self.searcher, self.vectors, self.items, vector, limits)
+        """Answers one query; see `components.search.query.find`."""
+        return query.find(self.searcher, self.vectors, self.items.products, vector, limits)
+
+    def known(self, limits: Limits) -> Found | None:
+        """Returns what looks like the item `limits.own` by the table; None: it has to be found."""
+        return None if self.neighbours is None else self.neighbours.answer(limits)
+
+    def find_items(self, limits: list[Limits]) -> list[Found]:
+        """Answers what looks like each of several items: `own` of their limits."""
+        found = {row: one for row, each in enumerate(limits) if (one := self.known(each))}
+        rest = [row for row in range(len(limits)) if row not in found]
+        if rest:
+            vectors = self.vectors[[limits[row].own for row in rest]]
+            more = self.find_many(vectors, [limits[row] for row in rest])
+            found |= dict(zip(rest, more, strict=True))
+        return [found[row] for row in range(len(limits))]
 
     def find_many(self, vectors: Vectors, limits: list[Limits]) -> list[Found]:
         """Answers several queries with one call of the searcher.
@@ -150,7 +169,12 @@ class LoadedBundle:
             for place, row in enumerate(rows):
                 one = vectors[row : row + 1]
                 found[row] = query.finish(
-                    self.searcher, self.items, one, limits[row], indices[place], scores[place]
+                    self.searcher,
+                    self.items.products,
+                    one,
+                    limits[row],
+                    indices[place],
+                    scores[place],
                 )
         for row, exact in enumerate(limits):
             if row not in found:

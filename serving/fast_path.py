@@ -20,11 +20,11 @@ from urllib.parse import parse_qsl
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.contracts.files import sha256_bytes
+from components.search.query import Wanted
 from serving import answers, log
 from serving.load_shedding import TIMEOUT_HEADER
 from serving.middleware import DEFAULT_POLICY, REQUEST_ID, SECURITY_HEADERS
 from serving.photos import INLINE_BYTES
-from serving.query import Wanted
 from serving.question import KEY_HEADER, PHOTO_ROUTE, SIMILAR_ROUTE, Answer, Call, Question
 from serving.routes.interface import MAX_K
 from serving.service import Service

@@ -28,7 +28,7 @@ from serving.telemetry import SILENT, Telemetry
 from serving.turns import ALONE, Turns
 
 _LONGEST_RETRY_SECONDS = 600.0
-# A tenth of what an answering process gets: little enough, and a busy machine still gets there.
+# Where there is no class for idle times: a tenth of what an answering process gets.
 _LOADING_PRIORITY = 10
 T = TypeVar("T")
 
@@ -44,8 +44,8 @@ class Source(Protocol):
         """
         ...
 
-    def fetch(self, version: str) -> Fetched:
-        """Returns a bundle on this machine."""
+    def fetch(self, version: str, *, kept: bool = False) -> Fetched:
+        """Returns a bundle on this machine; `kept`: as it lies here, if it is whole."""
         ...
 
     def last_good(self) -> str:
@@ -125,6 +125,7 @@ class Follower:
             LookalikeError: There is none, or it cannot be loaded: nothing could be served.
         """
         kept = self._source.last_good()
+        unread = False
         try:
             version = await self._ask()
             self._note_live(version)
@@ -133,14 +134,14 @@ class Follower:
                 raise
             self._note_unreadable(error)
             self._note_stale()
-            version = kept
+            version, unread = kept, True
         try:
-            self._put(await self._in_worker(lambda: self._make(version)))
+            self._put(await self._in_worker(lambda: self._make(version, kept=unread)))
         except Exception as error:
             if kept in ("", version):
                 raise
             self._note_failure(version, error, serving=kept)
-            bundle = await self._in_worker(lambda: self._make(kept))
+            bundle = await self._in_worker(lambda: self._make(kept, kept=True))
             self._put(bundle, failed=True)
         self._worker.submit(_collect_garbage)
 
@@ -161,12 +162,12 @@ class Follower:
             await asyncio.wait((self._loading,))
 
     def yield_to_others(self) -> None:
-        """Lets what is loaded from now on wait for what else there is to do.
+        """Lets what is loaded from now on have only the time that nobody else wants.
 
         For a worker that rests meanwhile: in one that answers, a thread that holds the interpreter
         and gets no time would hold up the answers.
         """
-        self._worker.submit(_lower_priority)
+        self._worker.submit(_wait_for_idle_times)
 
     def close(self) -> None:
         """Lets the threads end after what they are doing."""
@@ -244,8 +245,8 @@ class Follower:
         finally:
             self._waiting = ""
 
-    def _make(self, version: str) -> LoadedBundle:
-        fetched = self._source.fetch(version)
+    def _make(self, version: str, *, kept: bool = False) -> LoadedBundle:
+        fetched = self._source.fetch(version, kept=kept)
         bundle = self._load_bundle(fetched.directory, verified=fetched.verified)
         if bundle.version != version:
             raise LookalikeError(
@@ -331,10 +332,19 @@ class Follower:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
 
-def _lower_priority() -> None:
+def _wait_for_idle_times() -> None:
+    """Puts this thread behind all others.
+
+    Niceness is not enough: since version 6.6 the kernel lets a nice thread finish its turn of some
+    3 ms before a request that woke up meanwhile. One of the class SCHED_IDLE gives way at once.
+    """
     # Linux takes a thread's number as well as a process's.
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_PRIORITY)
+    thread = threading.get_native_id()
+    try:
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    except (AttributeError, OSError):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, _LOADING_PRIORITY)
 
 
 def _collect_garbage() -> None:

@@ -13,10 +13,10 @@ import numpy as np
 from components.contracts.errors import InputError
 from components.contracts.files import read_json
 from components.contracts.images import BadImageError, admit
+from components.search.query import Found
 from components.search.searcher import Vectors
 from serving.encoder import Encode
 from serving.item_table import ItemTable
-from serving.query import Found
 
 QUERIES_FILE = "golden/queries.npy"
 ANSWERS_FILE = "golden/answers.json"
@@ -26,6 +26,8 @@ SCORE_TOLERANCE = 1e-4
 # Cosine between a photo's recorded vector and the one it gets now. JPEG decoders may differ by a
 # grey level between machines; another encoder is at home below 0.9.
 VECTOR_COSINE = 0.999
+# Rows of the table of neighbours that are searched for again; another build's agree in none.
+_ROWS_COMPARED = 50
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,39 @@ def check_answers(
         found = ask(query.vector, max(1, len(query.item_ids)))
         seconds.append(time.perf_counter() - started)
         item_ids = [items.ids[position] for position in found.positions]
-        problem = _difference(item_ids, found.scores, query)
+        problem = _difference(item_ids, found.scores, query.item_ids, query.scores)
         if problem:
             raise InputError(
                 f"golden query {query.name}: {problem}; the index does not answer as it did when "
                 "it was built"
             )
     return statistics.median(seconds)
+
+
+def check_neighbours(
+    known: Callable[[int], Found | None], search: Callable[[int], Found], items: ItemTable
+) -> None:
+    """Compares some rows of a bundle's table of neighbours with what a search finds.
+
+    Args:
+        known: Answers what looks like the item at a position from the table, if the table can.
+        search: Answers it by a search.
+        items: The bundle's items.
+
+    Raises:
+        InputError: An answer differs by more than rounding.
+    """
+    for position in np.unique(np.linspace(0, len(items) - 1, _ROWS_COMPARED).astype(int)).tolist():
+        if (row := known(position)) is None:
+            continue
+        found = search(position)
+        ids, recorded = ([items.ids[one] for one in f.positions] for f in (found, row))
+        name = items.ids[position]
+        if problem := _difference(ids, found.scores, recorded, row.scores):
+            raise InputError(
+                f"neighbours of item {name}: a search differs from the bundle's table, {problem}; "
+                "the table is not of this index"
+            )
 
 
 def check_encoder(encode: Encode, queries: Sequence[GoldenQuery]) -> int:
@@ -142,15 +170,20 @@ def check_encoder(encode: Encode, queries: Sequence[GoldenQuery]) -> int:
     return asked
 
 
-def _difference(item_ids: Sequence[str], scores: Sequence[float], expected: GoldenQuery) -> str:
+def _difference(
+    item_ids: Sequence[str],
+    scores: Sequence[float],
+    known_ids: Sequence[str],
+    known_scores: Sequence[float],
+) -> str:
     """Returns how an answer differs from the recorded one; empty when it does not."""
-    if len(item_ids) != len(expected.item_ids):
-        return f"expected {len(expected.item_ids)} items, received {len(item_ids)}"
-    for place, (known, received) in enumerate(zip(expected.scores, scores, strict=True), start=1):
+    if len(item_ids) != len(known_ids):
+        return f"expected {len(known_ids)} items, received {len(item_ids)}"
+    for place, (known, received) in enumerate(zip(known_scores, scores, strict=True), start=1):
         if not abs(known - received) <= SCORE_TOLERANCE:
             return f"place {place}: expected the score {known:.5f}, received {received:.5f}"
-    recorded = dict(zip(expected.item_ids, expected.scores, strict=True))
-    last = min(expected.scores, default=0.0)
+    recorded = dict(zip(known_ids, known_scores, strict=True))
+    last = min(known_scores, default=0.0)
     for item_id, score in zip(item_ids, scores, strict=True):
         # An item that was not recorded may only have been level with the last one that was.
         if not abs(score - recorded.get(item_id, last)) <= SCORE_TOLERANCE:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from components.contracts.catalog import Item
 from components.contracts.errors import InputError
+from components.search.query import Wanted
 from serving.engine import LoadedBundle
 from serving.problems import Problem, shorten
-from serving.query import Wanted
 from serving.question import Question
 
 

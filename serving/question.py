@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from components.search.query import Found, Wanted
 from serving.answers import PhotoQuery
 from serving.engine import LoadedBundle
-from serving.query import Found, Wanted
 
 KEY_HEADER = "X-Lookalike-Key"
 PHOTO_ROUTE = "/v1/search"

@@ -13,14 +13,14 @@ from typing import TypeVar
 import numpy as np
 
 from components.contracts.images import BadImageError
+from components.search import query
+from components.search.query import Found, Limits, Wanted
 from components.search.searcher import Vectors
-from serving import query
 from serving.batching import Batcher, OverloadedError, TooLateError
 from serving.engine import LoadedBundle
 from serving.image_threads import ImageThreads
 from serving.load_shedding import LoadShedding
 from serving.photos import image_problem
-from serving.query import Found, Limits, Wanted
 from serving.question import Call, Photo
 from serving.settings import Settings
 from serving.telemetry import Telemetry
@@ -78,6 +78,8 @@ class Retrieval:
     def like_item_now(self, bundle: LoadedBundle, position: int, wanted: Wanted) -> Found | None:
         """Returns what looks like an item, or None when that takes too long for the event loop."""
         limits = bundle.limits(wanted, position)
+        if found := bundle.known(limits):
+            return found
         if not self._is_quick(bundle, limits):
             return None
         return bundle.find(bundle.vector(position), limits)
@@ -91,6 +93,10 @@ class Retrieval:
             Problem: 503: there is no room or time.
         """
         limits = bundle.limits(wanted, position)
+        started = time.perf_counter()
+        if found := bundle.known(limits):
+            self._telemetry.stage(call.route, "search", time.perf_counter() - started)
+            return found
         return await self._find(bundle, bundle.vector(position), limits, call)
 
     async def like_items(
@@ -101,7 +107,6 @@ class Retrieval:
         Raises:
             Problem: As `like_item`.
         """
-        vectors = np.concatenate([bundle.vector(position) for position in positions])
         limits = [bundle.limits(wanted, position) for position in positions]
 
         started = begun = time.perf_counter()
@@ -115,7 +120,7 @@ class Retrieval:
                 if time.monotonic() > call.deadline:
                     raise TooLateError
                 stop = start + self._search_batch
-                found += bundle.find_many(vectors[start:stop], limits[start:stop])
+                found += bundle.find_items(limits[start:stop])
             return found
 
         try:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from components.contracts.files import sha256_bytes
 from components.contracts.images import BadImageError, ImageLimits
+from components.search.query import Found, Wanted
 from serving import log, lookup
 from serving.batching import OverloadedError
 from serving.engine import Engine, LoadedBundle
@@ -17,7 +18,6 @@ from serving.load_shedding import LoadShedding
 from serving.photos import Photos
 from serving.pictures import Pictures
 from serving.problems import Problem
-from serving.query import Found, Wanted
 from serving.query_log import QueryLog
 from serving.question import Answer, Call, Photo, Question
 from serving.retrieval import Retrieval
@@ -27,6 +27,8 @@ from serving.trial import Trial
 from serving.withdrawals import Withdrawn
 
 T = TypeVar("T")
+# What a canary may refuse without a fault: it need not hold every item or taxon of the live bundle.
+_OF_ANOTHER_CATALOG = frozenset(("unknown_item", "unknown_taxon", "withdrawn"))
 
 
 class Service:
@@ -233,16 +235,22 @@ class Service:
         live = self.bundle()
         other = self.trial.canary(key, live) if self.trial else None
         if other is not None and self.trial is not None:
+            refused = ""
             try:
                 return await ask(other)
             except Problem as problem:
-                # The server's own troubles are no fault of the canary; and an item that it does
-                # not hold yet, or a taxon, the live bundle may know.
+                # The server's own troubles are no fault of the canary.
                 if problem.status >= 500:
                     raise
+                refused = problem.reason
             except Exception:
                 log.logger.exception("the canary failed, the live bundle answers")
                 self.trial.failed(other.version)
+            answer = await ask(live)
+            # A photo that the live bundle takes is no bad photo.
+            if refused and refused not in _OF_ANOTHER_CATALOG:
+                self.trial.failed(other.version)
+            return answer
         return await ask(live)
 
     async def picture(self, read: Callable[[], T]) -> T:

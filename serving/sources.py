@@ -48,9 +48,9 @@ class DirectorySource:
         """Returns the bundle's version."""
         return self._version
 
-    def fetch(self, version: str) -> Fetched:
+    def fetch(self, version: str, *, kept: bool = False) -> Fetched:
         """Returns the directory."""
-        del version
+        del version, kept
         return Fetched(self._directory)
 
     def last_good(self) -> str:
@@ -105,11 +105,16 @@ class ChannelSource:
             )
         return version
 
-    def fetch(self, version: str) -> Fetched:
+    def fetch(self, version: str, *, kept: bool = False) -> Fetched:
         """Returns the bundle's folder in the cache, whole and as the registry has it.
 
         What is in the cache is read once, to compare its sums; what is missing or damaged is
         downloaded. Processes that want the same version at the same time download it once.
+
+        Args:
+            version: The bundle's version.
+            kept: Whether it is the last resort: what is whole in the cache is taken unasked. A
+                folder that is not mounted looks like a registry without any version.
 
         Raises:
             LookalikeError: The registry cannot be read, or what it holds is damaged.
@@ -117,7 +122,7 @@ class ChannelSource:
         target = self._cache / check_version(version)
         with self._locked(version):
             digest = self._intact(target)
-            if not digest or digest != self._published_digest(version, digest):
+            if not digest or not (kept or digest == self._published_digest(version, digest)):
                 self.registry.download_bundle(version, target)
                 digest = sha256_file(target / MANIFEST_FILE)
             os.utime(target)

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from components.contracts.errors import InputError
 from components.contracts.taxonomy import Taxonomy
+from components.search.query import Part
 from serving.item_table import ItemTable
 
 _KEPT = 64
 _MOST_NAMES_SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the catalog.
-
-    Attributes:
-        taxon_id: The node that it lies at or below.
-        mask: bool `[items]`: which items belong to it.
-        rows: int64, their positions, ascending.
-    """
-
-    taxon_id: str
-    mask: npt.NDArray[np.bool_]
-    rows: npt.NDArray[np.int64]
 
 
 class TaxonFilter:

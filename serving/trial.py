@@ -23,10 +23,10 @@ from components.contracts.errors import LookalikeError
 from components.contracts.files import sha256_bytes
 from components.registry import trials
 from components.registry.object_store import ObjectStore
+from components.search.query import Found, Wanted
 from components.search.searcher import Vectors
 from serving import log
 from serving.engine import Engine, LoadedBundle
-from serving.query import Found, Wanted
 from serving.telemetry import SILENT, Telemetry
 from serving.trial_figures import Figures, TrialLimits
 
@@ -123,7 +123,7 @@ class Trial:
             if position is None:
                 return None
             limits = other.limits(_known(other, wanted), position)
-            return other.find(other.vector(position), limits)
+            return other.known(limits) or other.find(other.vector(position), limits)
 
         self._submit(live, found, seconds, ask)
 

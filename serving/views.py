@@ -60,12 +60,14 @@ class Choice:
         department: The chosen one's id; empty for all.
         others: Versions that can be compared with the one that answers.
         compare: The chosen one; empty for none.
+        gone: A version that was chosen, but is not in memory here (any more); empty for none.
     """
 
     departments: Sequence[tuple[str, str]] = ()
     department: str = ""
     others: Sequence[str] = ()
     compare: str = ""
+    gone: str = ""
 
     def query(self) -> dict[str, str]:
         """Returns what was chosen, for an address."""

@@ -112,6 +112,13 @@ class Withdrawn:
         try:
             return self._store.stat(withdrawals.key_of(self._channel)).generation
         except ObjectNotFoundError:
+            if self._known.items:
+                # It is never deleted, not even when all is restored: the registry is not the one it
+                # was, such as a folder that is not mounted.
+                raise LookalikeError(
+                    f"{withdrawals.key_of(self._channel)} is gone from the registry: expected the "
+                    f"{len(self._known.items)} items that were withdrawn; bring it back"
+                ) from None
             return 0
 
     def _apply(self, known: Withdrawals) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from components.catalog.config import CatalogConfig
 from components.catalog.drift import Change, Live, compare, stopping
+from components.catalog.duplicates import Fingerprints, copied_photos, counts, find
 from components.catalog.labels import Crowd, CrowdLabel, label_items
 from components.catalog.report import Suspect, render
 from components.catalog.rows import (
@@ -30,7 +31,7 @@ from components.catalog.votes import ITEM_COLUMNS as VOTE_ITEM_COLUMNS
 from components.catalog.votes import Votes, encode
 from components.contracts import catalog as contract
 from components.contracts.catalog import Item, Query, Reject
-from components.contracts.errors import InputError, LookalikeError
+from components.contracts.errors import InputError, LookalikeError, full_disk_told
 from components.contracts.files import (
     fresh_directory,
     sha256_file,
@@ -38,6 +39,7 @@ from components.contracts.files import (
     write_json,
 )
 from components.contracts.images import BadImageError
+from components.contracts.near_duplicates import NEAR_DUPLICATES_FILE
 from components.contracts.progress import Progress
 from components.contracts.taxonomy import Taxonomy
 
@@ -52,6 +54,7 @@ class _Checked:
     rejects: list[Reject]
 
 
+@full_disk_told("catalog")
 def check_catalog(
     *,
     catalog: str,
@@ -63,6 +66,7 @@ def check_catalog(
     output: Path,
     report: Path,
     live: Live | None = None,
+    fingerprints: Fingerprints | None = None,
 ) -> dict[str, int]:
     """Checks the tables and the images and gives every item one label.
 
@@ -80,6 +84,7 @@ def check_catalog(
             is there.
         report: The HTML file to write.
         live: What the live version was made from, to compare with; None for none.
+        fingerprints: Those that an earlier run kept; None for none.
 
     Returns:
         Counts for the pipeline's metrics.
@@ -100,11 +105,17 @@ def check_catalog(
     votes_path = table_path(votes, what="votes") if votes else None
     votes_table = _read_votes(votes_path) if votes_path else None
     fresh_directory(output)
+    fingerprints = fingerprints or Fingerprints()
 
     rows, item_rejects = check_items(items_table, tree)
     with Progress("catalog images", total=len(rows), unit="images") as progress:
         kept, bad = read_images(
-            rows, kind="item", source=catalog_path, config=config, progress=progress
+            rows,
+            kind="item",
+            source=catalog_path,
+            config=config,
+            progress=progress,
+            fingerprints=fingerprints,
         )
     checked = {"items": _Checked(items_table.total, item_rejects + bad)}
     known = dict.fromkeys(items_table.column("item_id"), False)
@@ -129,21 +140,27 @@ def check_catalog(
     changes = _changes(statistics, items, live, tree, config)
     photos: list[Query] = []
     if queries_table is not None and queries_path is not None:
-        photos, query_rejects = _queries(queries_table, queries_path, tree, items, config)
+        photos, query_rejects = _queries(
+            queries_table, queries_path, tree, items, config, fingerprints
+        )
         checked["queries"] = _Checked(queries_table.total, query_rejects)
 
+    copies, asked = find(items, photos, fingerprints)
     rejects = [reject for table in checked.values() for reject in table.rejects]
+    # They have no fault that somebody should repair: they do not count for the limit.
+    rejects += copied_photos(copies, queries_path)
     pictures = _pictures(items_table, catalog_path, item_rejects)
     suspects = _suspects(items, curated, crowd, tree, config)
     contract.write_items(output / contract.ITEMS_FILE, items)
-    contract.write_queries(output / contract.QUERIES_FILE, photos)
+    contract.write_queries(output / contract.QUERIES_FILE, asked)
+    copies.write(output / NEAR_DUPLICATES_FILE)
     contract.write_rejects(output / contract.REJECTS_FILE, rejects)
     tree.write(output / contract.TAXONOMY_FILE)
     sources = {"catalog": catalog_path, "queries": queries_path, "votes": votes_path}
     summary: dict[str, Any] = {
         "items": len(items),
         "products": len({item.product_id for item in items}),
-        "queries": len(photos),
+        "queries": len(asked),
         "votes": ballots,
         "tables": {
             name: {
@@ -155,7 +172,7 @@ def check_catalog(
         "label_sources": dict(sorted(Counter(item.label_source for item in items).items())),
         "labels_above_leaf": sum(not tree.is_leaf(item.taxon_id) for item in items),
         "same_bytes": len(items) - len({item.content_hash for item in items}),
-        "queries_in_catalog": _queries_in_catalog(photos, items),
+        "near_duplicates": counts(copies, {item.item_id: item for item in items}),
         "suspected_errors": [asdict(suspect) for suspect in suspects[:_SUSPECTS_KEPT]],
         "workers": [asdict(worker) for worker in crowd.workers],
         "changes": [{**asdict(change), "verdict": change.verdict} for change in changes],
@@ -184,6 +201,8 @@ def check_catalog(
             workers=crowd.workers,
             changes=changes,
             limits=config.image_limits,
+            copies=copies,
+            photos=photos,
         ),
     )
     for name, table in checked.items():
@@ -195,7 +214,7 @@ def check_catalog(
     write_json(output / contract.SUMMARY_FILE, summary)
     return {
         "items": len(items),
-        "queries": len(photos),
+        "queries": len(asked),
         "votes": ballots,
         "rejects": len(rejects),
         "labelled_by_crowd": sum(item.label_source == "crowd" for item in items),
@@ -245,22 +264,28 @@ def _item(row: Row, image: ReadImage, tree: Taxonomy, crowd: CrowdLabel | None) 
 
 
 def _queries(
-    table: Table, path: Path, tree: Taxonomy, items: Sequence[Item], config: CatalogConfig
+    table: Table,
+    path: Path,
+    tree: Taxonomy,
+    items: Sequence[Item],
+    config: CatalogConfig,
+    fingerprints: Fingerprints,
 ) -> tuple[list[Query], list[Reject]]:
     rows, rejects = check_queries(table, tree, {item.product_id for item in items})
     with Progress("shopper photos", total=len(rows), unit="images") as progress:
-        kept, bad = read_images(rows, kind="query", source=path, config=config, progress=progress)
+        kept, bad = read_images(
+            rows,
+            kind="query",
+            source=path,
+            config=config,
+            progress=progress,
+            fingerprints=fingerprints,
+        )
     photos = [
         Query(row.key, image.path, image.content_hash, row.product_id, row.taxon_id)
         for row, image in kept
     ]
     return photos, rejects + bad
-
-
-def _queries_in_catalog(queries: Sequence[Query], items: Sequence[Item]) -> int:
-    """Returns how many photos are, byte for byte, catalog images: they flatter every figure."""
-    hashes = {item.content_hash for item in items}
-    return sum(query.content_hash in hashes for query in queries)
 
 
 def _pictures(table: Table, path: Path, rejects: Sequence[Reject]) -> list[tuple[Reject, str]]:

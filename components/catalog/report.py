@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.catalog.drift import Change
+from components.catalog.duplicates_page import section
 from components.catalog.labels import Worker
 from components.contracts import page
-from components.contracts.catalog import Item, Reject
+from components.contracts.catalog import Item, Query, Reject
 from components.contracts.images import BadImageError, ImageLimits, admit, read_image
+from components.contracts.near_duplicates import NearDuplicates
 from components.contracts.taxonomy import Taxonomy
 
 # A thumbnail takes about 4 KB; with these bounds the page stays well under 2 MB.
@@ -54,6 +56,8 @@ def render(
     workers: Sequence[Worker],
     changes: Sequence[Change],
     limits: ImageLimits,
+    copies: NearDuplicates | None = None,
+    photos: Sequence[Query] = (),
 ) -> str:
     """Returns the page.
 
@@ -67,6 +71,8 @@ def render(
         workers: The crowd's workers, the least reliable first.
         changes: Figures beside the live version's; none where nothing is live.
         limits: Bounds for the images that are shown.
+        copies: Images that are copies of one another.
+        photos: The shopper photos, also those that are copies.
     """
     tiles = page.tiles(
         [
@@ -87,6 +93,8 @@ def render(
         "<h2>Set aside</h2>",
         _rejects(rejects),
         _rejected_pictures(pictures, limits),
+        "<h2>Copies of one picture</h2>",
+        section(copies or NearDuplicates(), items, photos, lambda one: _thumbnail(one, limits)),
         "<h2>Suspected label errors</h2>",
         _suspects(suspects, limits),
         "<h2>Labels by the crowd alone</h2>",
@@ -102,11 +110,6 @@ def _remarks(summary: Mapping[str, Any]) -> str:
     if summary["same_bytes"]:
         remarks.append(
             f"{summary['same_bytes']:,} items have the very image of another item, byte for byte."
-        )
-    if summary["queries_in_catalog"]:
-        remarks.append(
-            f"{summary['queries_in_catalog']:,} shopper photos are catalog images, byte for byte: "
-            "finding them proves nothing."
         )
     if summary["labels_above_leaf"]:
         remarks.append(

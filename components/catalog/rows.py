@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.catalog.config import CatalogConfig
+from components.catalog.duplicates import Fingerprints
 from components.catalog.statistics import Look, brightness, looks_decoded
 from components.catalog.tables import Table
 from components.contracts.catalog import Reject
@@ -209,12 +210,18 @@ def _traffic(text: str) -> float:
 
 
 def read_images(
-    rows: Sequence[Row], *, kind: str, source: Path, config: CatalogConfig, progress: Progress
+    rows: Sequence[Row],
+    *,
+    kind: str,
+    source: Path,
+    config: CatalogConfig,
+    progress: Progress,
+    fingerprints: Fingerprints,
 ) -> tuple[list[tuple[Row, ReadImage]], list[Reject]]:
     """Reads, probes and hashes the images of rows, several at a time.
 
-    Only headers are looked at, but for a sample of the items whose brightness is measured; the
-    transform step decodes.
+    Images whose fingerprint is not known yet are decoded at a small size; the transform step
+    decodes them whole.
 
     Args:
         rows: What passed `check_items` or `check_queries`.
@@ -222,6 +229,7 @@ def read_images(
         source: The table; images are relative to its folder and may not leave it.
         config: The step's settings.
         progress: Advanced by one for each image.
+        fingerprints: Where each image's is found or made.
 
     Returns:
         The rows whose image can be used, in order, and the rejects.
@@ -234,7 +242,8 @@ def read_images(
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             outcomes = threads.map(
-                lambda row: _read(row.image, folder, config.image_limits, sampled), chunk
+                lambda row: _read(row.image, folder, config.image_limits, sampled, fingerprints),
+                chunk,
             )
             for row, outcome in zip(chunk, outcomes, strict=True):
                 if isinstance(outcome, ReadImage):
@@ -249,7 +258,11 @@ def read_images(
 
 
 def _read(
-    image: str, folder: Path, limits: ImageLimits, sampled: int | None
+    image: str,
+    folder: Path,
+    limits: ImageLimits,
+    sampled: int | None,
+    fingerprints: Fingerprints,
 ) -> ReadImage | BadImageError:
     try:
         path = resolve_image(image, folder)
@@ -260,6 +273,7 @@ def _read(
         detail = str(error) if shown in str(error) else f"{shown}: {error}"
         return BadImageError(error.reason, detail)
     content_hash = sha256_bytes(data)
+    fingerprints.of(content_hash, data)
     decoded = sampled is not None and looks_decoded(content_hash, sampled)
     light = brightness(data) if decoded else None
     return ReadImage(path, content_hash, Look(kind, width, height, len(data), light))

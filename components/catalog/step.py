@@ -9,12 +9,14 @@ from components.catalog.changes import resolve_mode
 from components.catalog.check import check_catalog
 from components.catalog.config import CatalogConfig
 from components.catalog.drift import Live
+from components.catalog.duplicates import Fingerprints
 from components.catalog.mounts import mounted
 from components.catalog.statistics import Statistics
 from components.contracts import incumbent as incumbents
 from components.contracts.catalog import ITEMS_FILE, STATISTICS_FILE, TAXONOMY_FILE, read_items
 from components.contracts.files import read_json_lines
 from components.contracts.taxonomy import Taxonomy
+from components.registry.object_store import open_store
 from components.registry.registry import Registry
 
 
@@ -64,6 +66,7 @@ def run(
                 frozenset(item["item_id"] for item in live_items),
                 Statistics.read(live / STATISTICS_FILE) if measured else None,
             )
+        fingerprints = Fingerprints(open_store(registry))
         check_catalog(
             catalog=mounted(catalog, what="catalog"),
             taxonomy=mounted(taxonomy, what="taxonomy"),
@@ -74,7 +77,10 @@ def run(
             output=output,
             report=Path(report),
             live=before,
+            fingerprints=fingerprints,
         )
+        for failure in fingerprints.publish():
+            print(f"catalog: {failure}", flush=True)
         grown = previous_taxonomy is not None and _has_new_nodes(
             Taxonomy.read(output / TAXONOMY_FILE), Taxonomy.read(previous_taxonomy)
         )

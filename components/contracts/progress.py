@@ -6,10 +6,14 @@ its content with one JSON object; the log gets a line every few seconds either w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +23,7 @@ from components.contracts.files import write_atomically
 ENVIRONMENT_VARIABLE = "LOOKALIKE_PROGRESS"
 _FILE_INTERVAL = 0.2
 _LOG_INTERVAL = 5.0
+_TALLY_INTERVAL = 0.5
 
 
 class Progress:
@@ -72,6 +77,30 @@ class Progress:
             self.note = note
         self._report()
 
+    @contextlib.contextmanager
+    def following(self, tally: Tally) -> Iterator[None]:
+        """Counts what workers tell, while the body waits for them."""
+        over = threading.Event()
+
+        def follow() -> None:
+            ended = False
+            while not ended:
+                ended = over.wait(_TALLY_INTERVAL)
+                done, rejects = tally.read()
+                # A bundle that an engine repeats is told of twice.
+                done = done if self.total is None else min(done, self.total)
+                # A full disk is for the work to tell of.
+                with contextlib.suppress(OSError):
+                    self.advance(max(0, done - self.done), rejects=max(0, rejects - self.rejects))
+
+        thread = threading.Thread(target=follow, name=f"progress of {self.phase}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     def _report(self, *, force_file: bool = False, force_log: bool = False) -> None:
         now = time.monotonic()
         elapsed = now - self._start
@@ -102,3 +131,40 @@ class Progress:
         if self.note:
             parts.append(self.note)
         return ", ".join(parts)
+
+
+class Tally:
+    """Where workers, which may be other processes, tell how much they have done.
+
+    Each process appends to a file of its own in a folder that the step sees, too. Telling must
+    never fail the work: where the folder cannot be written to, the step only knows less.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Keeps the folder; an instance may be pickled.
+
+        Args:
+            folder: Made when something is told.
+        """
+        self._folder = folder
+
+    def add(self, done: int, *, rejects: int = 0) -> None:
+        """Tells of `done` more items, `rejects` of them set aside."""
+        with contextlib.suppress(OSError):
+            folder = Path(self._folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            # One short write at the end of the file: threads do not cut each other's lines.
+            with (folder / f"{socket.gethostname()}-{os.getpid()}").open("ab", buffering=0) as file:
+                file.write(b"%d %d\n" % (done, rejects))
+
+    def read(self) -> tuple[int, int]:
+        """Returns how much all workers have done, and how much of it they set aside."""
+        done = rejects = 0
+        with contextlib.suppress(OSError):
+            for path in Path(self._folder).iterdir():
+                # What stands after the last line break is being written.
+                for line in path.read_bytes().split(b"\n")[:-1]:
+                    with contextlib.suppress(ValueError):
+                        more, bad = map(int, line.split())
+                        done, rejects = done + more, rejects + bad
+        return done, rejects

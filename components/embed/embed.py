@@ -24,7 +24,7 @@ from components.contracts.catalog import (
 )
 from components.contracts.embeddings import Embeddings, Vectors
 from components.contracts.encoder import SAVED_MODEL_DIRECTORY, read_encoder
-from components.contracts.errors import InputError, LookalikeError
+from components.contracts.errors import InputError, LookalikeError, full_disk_told
 from components.contracts.files import (
     fresh_directory,
     write_atomically,
@@ -35,7 +35,6 @@ from components.contracts.taxonomy import Taxonomy
 from components.embed import estimate, pipeline
 from components.embed.config import EmbedConfig
 from components.embed.encoders import ITEMS, Encoder, Incumbent, plan, read_incumbent
-from components.embed.model import EncoderHandler
 from components.embed.pipeline import Task, Work
 from components.embed.report import Before, render
 from components.embed.shards import Output
@@ -49,6 +48,7 @@ _UNFINISHED = "unfinished"
 _IMAGES_FOR_A_RATE = 500
 
 
+@full_disk_told("embed")
 def embed_catalog(
     *,
     checked: Path,
@@ -182,7 +182,7 @@ def _announce(encoders: Sequence[Encoder], incumbent: Incumbent | None, config: 
     total = sum(len(output.rows) for output in outputs)
     why = ""
     if all(len(output.missing) == len(output.rows) for output in own.outputs):
-        why = "nothing was computed before"
+        why = "nothing was computed with this encoder before"
         if incumbent and not incumbent.same_encoder:
             why = "the encoder is new, so that no vector can be taken over"
     rate, source = float(own.known.about.get("images_per_second", 0.0)), "the last run's rate"
@@ -212,20 +212,16 @@ def _compute(
     with Progress("embed", total=total, unit="images") as progress:
         if total < images:
             progress.advance(0, note=f"{images - total} taken over")
-        EncoderHandler.report = progress.advance
-        pipeline.Admit.report = lambda rejects: progress.advance(rejects, rejects=rejects)
-        try:
-            tasks = [_task(used) for used in encoders if any(one.missing for one in used.outputs)]
-            if tasks:
+        tasks = [_task(used) for used in encoders if any(one.missing for one in used.outputs)]
+        if tasks:
+            with progress.following(pipeline.progress_of(scratch)):
                 pieces = pipeline.run(
                     tasks, config=config, scratch=scratch, dead_letters=dead_letters
                 )
-                for piece in pieces:
-                    name, positions, vectors = pipeline.read_piece(piece)
-                    outputs[name].add(positions, vectors)
-        finally:
-            EncoderHandler.report = pipeline.Admit.report = None
-        # Workers in other processes have nobody to report to.
+            for piece in pieces:
+                name, positions, vectors = pipeline.read_piece(piece)
+                outputs[name].add(positions, vectors)
+        # Workers on other machines may see another folder than this process does.
         progress.advance(total - progress.done)
     seconds = time.monotonic() - started
     _check_rejects(dead_letters, images, config)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from apache_beam.ml.inference.base import ModelHandler
 
 from components.contracts.errors import InputError
+from components.contracts.progress import Tally
 
 SIGNATURE = "image_bytes"
 # What stands for a vector where the graph cannot decode the image.
 NO_VECTOR = b""
+# The parts of a network that run on one core leave the others idle; a second call fills them.
+CALLS_AT_ONCE = 2
 
 
-# An element is a batch already: Beam's own batching costs as much an image as reading it does.
+# An element is a few batches already: Beam's own batching costs as much as reading does.
 _Batch = Sequence[bytes]
 
 
@@ -26,20 +30,18 @@ class EncoderHandler(ModelHandler[_Batch, _Batch, Any]):  # type: ignore[misc]  
     Bytes pass between Beam's stages several times faster than arrays do.
     """
 
-    # Called with the number of images done where the runner shares the process of the step; other
-    # processes have no one to tell.
-    report: ClassVar[Callable[[int], None] | None] = None
-
-    def __init__(self, saved_model: str, *, batch_size: int) -> None:
+    def __init__(self, saved_model: str, *, batch_size: int, tally: Tally | None = None) -> None:
         """Keeps where the SavedModel lies; it is loaded where it runs.
 
         Args:
             saved_model: Its directory.
             batch_size: Images a call.
+            tally: Where to tell what is done; None for nowhere.
         """
         super().__init__()
         self._saved_model = saved_model
         self._batch_size = batch_size
+        self._tally = tally
 
     def load_model(self) -> Any:
         """Returns the signature `image_bytes` of the SavedModel.
@@ -74,17 +76,23 @@ class EncoderHandler(ModelHandler[_Batch, _Batch, Any]):  # type: ignore[misc]  
         return [self._encode(images, model) for images in batch]
 
     def _encode(self, images: _Batch, model: Any) -> list[bytes]:
-        vectors: list[bytes] = []
-        for start in range(0, len(images), self._batch_size):
-            part = images[start : start + self._batch_size]
-            try:
-                vectors += [vector.tobytes() for vector in _encode(model, part)]
-            except tf.errors.InvalidArgumentError:
-                # One image that the graph cannot decode fails its whole batch: find it alone.
-                vectors += [_encode_one(model, image) for image in part]
-            if EncoderHandler.report:
-                EncoderHandler.report(len(part))
-        return vectors
+        starts = range(0, len(images), self._batch_size)
+        parts = [images[start : start + self._batch_size] for start in starts]
+        with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+            vectors: list[bytes] = []
+            for found in pool.map(lambda part: self._call(part, model), parts):
+                vectors += found
+                if self._tally:
+                    self._tally.add(len(found))
+            return vectors
+
+    @staticmethod
+    def _call(images: _Batch, model: Any) -> list[bytes]:
+        try:
+            return [vector.tobytes() for vector in _encode(model, images)]
+        except tf.errors.InvalidArgumentError:
+            # One image that the graph cannot decode fails its whole batch: find it alone.
+            return [_encode_one(model, image) for image in images]
 
     def batch_elements_kwargs(self) -> dict[str, int]:
         """Returns one: an element is a batch already."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -23,24 +21,19 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from components.contracts.beam_options import beam_job, beam_pipeline
 from components.contracts.catalog import Reject
 from components.contracts.embeddings import to_table
-from components.contracts.files import sha256_bytes, write_json_lines
-from components.contracts.images import (
-    BadImageError,
-    ImageLimits,
-    admit,
-    plain_jpeg,
-    read_image,
-)
+from components.contracts.files import write_json_lines
+from components.contracts.image_reading import read_ahead
+from components.contracts.images import ImageLimits
+from components.contracts.progress import Tally
 from components.contracts.web_addresses import shown_uri
 from components.embed.config import EmbedConfig
-from components.embed.model import NO_VECTOR, EncoderHandler
+from components.embed.model import CALLS_AT_ONCE, NO_VECTOR, EncoderHandler
 from components.search.searcher import unit_rows
 
 _DEAD = "dead"
 _WORK = "work"
 # So many images one list of work names, and so many vectors one piece holds.
 _PIECE = 1024
-_READING_THREADS = 4
 
 
 class Work(NamedTuple):
@@ -96,16 +89,19 @@ def run(
     pieces = scratch / "pieces"
     pieces.mkdir(parents=True, exist_ok=True)
     dead: list[Any] = []
+    tally = progress_of(scratch)
     empty = beam_pipeline(config.beam_options, "embed.beam_options")
     with beam_job(empty, "embed") as pipeline:
         for task in tasks:
             name = task.name
-            handler = EncoderHandler(str(task.saved_model), batch_size=config.batch_size)
+            handler = EncoderHandler(
+                str(task.saved_model), batch_size=config.batch_size, tally=tally
+            )
             admitted = (
                 pipeline
                 | f"{name}/Lists" >> beam.Create([str(path) for path in lists[name]])
                 | f"{name}/Admit"
-                >> beam.ParDo(Admit(config.image_limits, config.batch_size)).with_outputs(
+                >> beam.ParDo(Admit(config.image_limits, config.batch_size, tally)).with_outputs(
                     _DEAD, main="admitted"
                 )
             )
@@ -113,7 +109,7 @@ def run(
                 admitted.admitted
                 | f"{name}/Encode" >> RunInference(KeyedModelHandler(handler))
                 | f"{name}/Check"
-                >> beam.ParDo(CheckVectors(task.dim)).with_outputs(_DEAD, main="vectors")
+                >> beam.ParDo(CheckVectors(task.dim, tally)).with_outputs(_DEAD, main="vectors")
             )
             _ = checked.vectors | f"{name}/Write" >> beam.ParDo(WritePieces(str(pieces)))
             dead += [admitted[_DEAD], checked[_DEAD]]
@@ -124,6 +120,11 @@ def run(
             | beam.Map(_write_dead_letters, path=str(dead_letters))
         )
     return sorted(pieces.glob("*.parquet"))
+
+
+def progress_of(scratch: Path) -> Tally:
+    """Returns where a run with this scratch folder tells how far it is."""
+    return Tally(str(scratch / "progress"))
 
 
 def read_piece(path: Path) -> tuple[str, list[int], Any]:
@@ -160,73 +161,44 @@ class Admit(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
     A few threads read ahead while the encoder works on the batch before.
     """
 
-    # Called with the number of rejects where the runner shares the process of the step.
-    report: ClassVar[Callable[[int], None] | None] = None
-
-    def __init__(self, limits: ImageLimits, batch_size: int) -> None:
-        """Keeps the images' bounds and how many images make a batch."""
+    def __init__(self, limits: ImageLimits, batch_size: int, tally: Tally) -> None:
+        """Keeps the images' bounds, how many images make a batch, and where to tell of rejects."""
+        self._tally = tally
         self._limits = limits
         self._batch_size = batch_size
 
     def process(self, path: str) -> Iterator[Any]:
-        """Turns a list of work into (works, images) or dead letters."""
+        """Turns a list of work into (works, images of a few batches) or dead letters."""
         works: list[Work] = []
         images: list[bytes] = []
-        for work, found in self._read(Path(path)):
+        together = CALLS_AT_ONCE * self._batch_size
+        for work, found in read_ahead(self._works(Path(path)), self._limits, ahead=together):
             if isinstance(found, bytes):
                 works.append(work)
                 images.append(found)
-                if len(works) == self._batch_size:
+                if len(works) == together:
                     yield tuple(works), images
                     works, images = [], []
                 continue
-            if Admit.report:
-                Admit.report(1)
+            self._tally.add(1, rejects=1)
             yield _dead(work, *found)
         if works:
             yield tuple(works), images
 
-    def _read(self, path: Path) -> Iterator[tuple[Work, bytes | tuple[str, str]]]:
-        """Yields each work with its image, or with the reason why there is none, in order."""
-        ahead: deque[tuple[Work, Future[bytes | tuple[str, str]]]] = deque()
-        with path.open(encoding="utf-8") as lines, ThreadPoolExecutor(_READING_THREADS) as pool:
+    @staticmethod
+    def _works(path: Path) -> Iterator[Work]:
+        with path.open(encoding="utf-8") as lines:
             for line in lines:
-                work = Work(**json.loads(line))
-                ahead.append((work, pool.submit(_admitted, work, self._limits)))
-                # Two batches: one that the encoder takes next, and one that is being read.
-                if len(ahead) >= 2 * self._batch_size:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
-            for first, future in ahead:
-                yield first, future.result()
-
-
-def _admitted(work: Work, limits: ImageLimits) -> bytes | tuple[str, str]:
-    """Returns bytes that the graph decodes, or a reason and its details."""
-    try:
-        data = read_image(work.image, limits)
-        if sha256_bytes(data) != work.content_hash:
-            return (
-                "changed_image",
-                f"{shown_uri(work.image)}: expected the bytes that the catalog step saw, "
-                "found others; run the catalog step again",
-            )
-        # Most catalogs are plain JPEGs, which `admit` would decode only to return them as they
-        # are: the graph decodes them anyway, and the handler finds the one that it cannot.
-        return data if plain_jpeg(data, limits) else admit(data, limits)
-    except BadImageError as error:
-        return error.reason, str(error)
-    # Whatever a hostile file does to a decoder, it must not end the job for the others.
-    except Exception as error:
-        return "undecodable_image", repr(error)
+                yield Work(**json.loads(line))
 
 
 class CheckVectors(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
     """Lets vectors through that can be searched with; the others go to the dead letters."""
 
-    def __init__(self, dim: int) -> None:
-        """Keeps the dimensions that a vector must have."""
+    def __init__(self, dim: int, tally: Tally) -> None:
+        """Keeps the dimensions that a vector must have, and where to tell of rejects."""
         self._dim = dim
+        self._tally = tally
 
     def process(self, element: tuple[tuple[Work, ...], Sequence[bytes]]) -> Iterator[Any]:
         """Passes (works, vectors as bytes) on without the bad ones, or yields dead letters."""
@@ -234,10 +206,12 @@ class CheckVectors(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         for work, data in zip(*element, strict=True):
             if data == NO_VECTOR:
                 text = "the preprocessing graph cannot decode it"
+                self._tally.add(0, rejects=1)
                 yield _dead(work, "undecodable_image", text)
                 continue
             vector = np.frombuffer(data, np.float32)
             if len(vector) != self._dim or not unit_rows(vector[None, :])[0]:
+                self._tally.add(0, rejects=1)
                 yield _dead(
                     work,
                     "bad_vector",

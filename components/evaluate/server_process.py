@@ -113,11 +113,15 @@ def running(launch: Launch, scratch: Path, config: EvaluateConfig) -> Iterator[S
     """
     ready, log = scratch / "ready.json", scratch / "server.log"
     blocked = scratch / "blocked.json"
+    # The process works elsewhere: a path is one from here.
+    registry = launch.registry
+    if not registry.startswith(("file:", "gs:")):
+        registry = str(Path(registry).absolute())
     write_json(blocked, list(launch.blocked))
     arguments = [
         *(sys.executable, "-P", "-m", "components.evaluate.clean_room"),
         *("--blocked", str(blocked), "--refused", str(scratch / _REFUSED)),
-        *("--stages", str(scratch / _STAGES), "--registry", launch.registry),
+        *("--stages", str(scratch / _STAGES), "--registry", registry),
         *("--version", launch.version, "--target", str(scratch / _BUNDLE)),
         *("--server", launch.server, "--bundle", str(scratch / _BUNDLE)),
         *("--host", "127.0.0.1", "--port", "0", "--ready-file", str(ready)),

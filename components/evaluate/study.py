@@ -22,6 +22,7 @@ from components.contracts.catalog import (
 from components.contracts.embeddings import Vectors
 from components.contracts.encoder import read_encoder, read_trained_products
 from components.contracts.errors import InputError
+from components.contracts.near_duplicates import NEAR_DUPLICATES_FILE, NearDuplicates
 from components.contracts.taxonomy import Taxonomy
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.questions import (
@@ -93,7 +94,8 @@ class Study:
         relevance: What counts as right, in today's taxonomy.
         labels: Today's label of each item of the checked catalog.
         products: The products of the checked catalog.
-        trained: The products that the candidate's encoder was trained on.
+        trained: The products that the candidate's encoder was trained on, and those that share an
+            image with one of them.
         index: The candidate's index.
         live: The incumbent's index; None when there is no live bundle.
         same_encoder: Whether candidate and incumbent have one encoder.
@@ -233,13 +235,22 @@ def conduct(
         relevance=relevance,
         labels=labels,
         products=products,
-        trained=read_trained_products(bundle / "encoder"),
+        trained=_trained(bundle, checked),
         index=index,
         live=live,
         same_encoder=incumbent_bundle is not None and _same_encoder(bundle, incumbent_bundle),
         parts=tuple(parts),
         notes=tuple(notes),
     )
+
+
+def _trained(bundle: Path, checked: Path) -> frozenset[str]:
+    # Transform splits by the same groups; but in mode reuse it rests, and copies still arrive.
+    trained = set(read_trained_products(bundle / "encoder"))
+    for group in NearDuplicates.read(checked / NEAR_DUPLICATES_FILE).products:
+        if not trained.isdisjoint(group):
+            trained.update(group)
+    return frozenset(trained)
 
 
 def _photos(

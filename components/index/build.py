@@ -29,6 +29,7 @@ from components.index.golden import write_golden
 from components.index.report import render
 from components.index.shards import build_in_shards
 from components.index.tune import Tuned, tune
+from components.search import neighbours
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
 from components.search.searcher import check_vectors
@@ -89,10 +90,14 @@ def build_index(
         search.save_searcher(tuned.searcher, bundle)
     write_json(bundle / CURVE_FILE, _curve(tuned, config))
     # Golden answers come from the files as they lie in the bundle, not from what is in memory.
+    index = BundleIndex.load(bundle, resident=False)
+    has_table = neighbours.write(
+        index.searcher, index.vectors, index.products, bundle, most_items=config.neighbour_items
+    )
     asked, asked_vectors = _golden(items, vectors, queries, query_vectors, config)
     photos = write_golden(
         bundle,
-        BundleIndex.load(bundle, resident=False),
+        index,
         asked,
         asked_vectors,
         k=config.golden_k,
@@ -123,6 +128,7 @@ def build_index(
             "indexes_built": tuned.builds,
             "tuning_seconds": tuned.seconds,
             "tuning_stopped": tuned.stopped,
+            "neighbour_table": has_table,
         },
         lineage={
             **lineage,

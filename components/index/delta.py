@@ -34,8 +34,8 @@ from components.contracts.errors import InputError, LookalikeError
 from components.contracts.files import fresh_directory, read_json, sha256_file, write_json
 from components.index.golden import ANSWERS_FILE, QUERIES_FILE
 from components.index.measure import Point, Questions
-from components.index.queries import held_out_queries
-from components.search import growing
+from components.index.queries import tuning_sample
+from components.search import growing, neighbours
 from components.search import searcher as search
 from components.search.growing import Grown
 from components.search.retrieval import ITEM_IDS_FILE, BundleIndex
@@ -49,6 +49,7 @@ _REWRITTEN = (
     ITEM_IDS_FILE,
     search.VECTORS_FILE,
     search.CONFIG_FILE,
+    neighbours.NEIGHBOURS_FILE,
     ANSWERS_FILE,
     CURVE_FILE,
 )
@@ -64,12 +65,15 @@ class DeltaConfig:
             rebuild is asked for.
         queries: Held-out queries that recall is measured on.
         latency_queries: Single queries timed.
+        neighbour_items: Up to so many items, what looks like each of them is written down anew, as
+            a new item may look like any; past it the delta has no such table, and is made in time.
         seed: Seed of the queries.
     """
 
     max_changed_share: float = 0.1
     queries: int = 500
     latency_queries: int = 100
+    neighbour_items: int = 200_000
     seed: int = 17
 
     def __post_init__(self) -> None:
@@ -146,6 +150,9 @@ def build_delta(
     np.save(bundle / ITEM_IDS_FILE, np.array([item.item_id for item in items]), allow_pickle=False)
     # From here on the files as they lie in the bundle answer, not what is in memory.
     delta = BundleIndex.load(bundle)
+    has_table = neighbours.write(
+        delta.searcher, delta.vectors, delta.products, bundle, most_items=config.neighbour_items
+    )
     _answer_golden(base, bundle, delta)
     point = _measure(bundle, delta, config)
     _write_curve(base, bundle, point, config)
@@ -164,6 +171,7 @@ def build_delta(
             "recall_lower": point.recall_lower,
             "recall_queries": config.queries,
             "shards": len(getattr(grown.searcher, "sizes", (0,))),
+            "neighbour_table": has_table,
         },
         lineage={
             **manifest.lineage,
@@ -325,14 +333,16 @@ def _answer_golden(base: Path, bundle: Path, index: BundleIndex) -> None:
 
 
 def _measure(bundle: Path, index: BundleIndex, config: DeltaConfig) -> Point:
-    """Measures recall and latency anew, on queries that are no indexed items."""
+    """Measures recall and latency anew, on photos and on items of the delta."""
     photos = np.load(bundle / QUERIES_FILE, allow_pickle=False)
     if not any(
         record["kind"] == "shopper" for record in read_json(bundle / ANSWERS_FILE)["queries"]
     ):
         # Golden queries of a catalog without photos are its own items.
         photos = photos[:0]
-    queries = held_out_queries(photos, index.vectors, count=config.queries, seed=config.seed)
+    queries = tuning_sample(
+        index.items, index.vectors, photos, count=config.queries, seed=config.seed
+    )
     k = int(read_json(bundle / ANSWERS_FILE)["k"])
     questions = Questions(index.exact(), queries, k=k, timed=config.latency_queries)
     return questions.measure(index.searcher)

@@ -12,7 +12,7 @@ from components.contracts.catalog import Item
 from components.contracts.progress import Progress
 from components.index.config import IndexConfig
 from components.index.measure import Point, Questions
-from components.index.queries import held_out_queries
+from components.index.queries import tuning_sample
 from components.index.tune import CONFIDENCE, TRIES, Tuned, tune
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
@@ -91,8 +91,8 @@ def _prove(
 ) -> tuple[ShardedSearcher, Point, int]:
     """Returns the searcher that reaches the target on all items, what it promises, on how many."""
     exact = BundleIndex(items, vectors, ExactSearcher(vectors))
-    sample = held_out_queries(
-        queries, vectors, count=config.tuning_queries // 2, seed=config.seed + 1
+    sample = tuning_sample(
+        items, vectors, queries, count=config.tuning_queries // 2, seed=config.seed + 1
     )
     # Timing a search that loads every shard would time the disk.
     questions = Questions(exact, sample, k=config.recall_at, timed=0)

@@ -19,7 +19,7 @@ from components.contracts.progress import Progress
 from components.index import space
 from components.index.config import AUTO, IndexConfig
 from components.index.measure import Point, Questions
-from components.index.queries import held_out_queries
+from components.index.queries import tuning_sample
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
 from components.search.scann_backend import missing as scann_missing
@@ -82,12 +82,13 @@ def tune(items: Sequence[Item], vectors: Vectors, queries: Vectors, config: Inde
         config: Target, sizes and time.
 
     Returns:
-        The fastest setting whose lower recall bound reaches the target, on the queries that it
-        was found with and on those that were kept back. Where none does, exact search when the
-        backend is free to choose, else the setting with the best bound.
+        The fastest setting whose lower recall bound reaches the target, for photos and for catalog
+        items, on the queries that it was found with and on those that were kept back. Where none
+        does, exact search when the backend is free to choose, else the setting with the best
+        bound.
     """
     exact = BundleIndex(items, vectors, ExactSearcher(vectors))
-    sample = held_out_queries(queries, vectors, count=config.tuning_queries, seed=config.seed)
+    sample = tuning_sample(items, vectors, queries, count=config.tuning_queries, seed=config.seed)
     half = len(sample) // 2
     k, timed = config.recall_at, config.latency_queries
     tuner = _Tuner(

@@ -112,6 +112,11 @@ class BundleIndex:
             )
         return cls(items, search.load_vectors(bundle), search.load(bundle, resident=resident))
 
+    @property
+    def products(self) -> npt.NDArray[np.int64]:
+        """int64 `[items]`: a number for each item's product."""
+        return self._product_of
+
     def exact(self) -> BundleIndex:
         """Returns the same index searched exactly: what approximate answers are measured by."""
         return self.searched_by(ExactSearcher(self.vectors))

@@ -77,9 +77,10 @@ def summarise(truths: list[str], guesses: list[str], *, taxonomy: Taxonomy) -> d
         taxonomy: For names.
 
     Returns:
-        `images` and `right`; `pairs`, the most frequent mistakes as label, guess, times and
-        images of that label; `matrix`, how often each of the most confused leaves (`leaves`) was
-        taken for each of them; `names` of the leaves. Empty without images.
+        `images` and `right`, also for each of the `departments` by name; `pairs`, the most
+        frequent mistakes as label, guess, times and images of that label; `matrix`, how often each
+        of the most confused leaves (`leaves`) was taken for each of them; `names` of the leaves.
+        Empty without images.
     """
     if not truths:
         return {}
@@ -99,6 +100,7 @@ def summarise(truths: list[str], guesses: list[str], *, taxonomy: Taxonomy) -> d
     return {
         "images": len(truths),
         "right": len(truths) - sum(wrong.values()),
+        "departments": _by_department(counts, taxonomy),
         "pairs": [
             {"label": label, "guess": guess, "times": times, "of": of[label]}
             for (label, guess), times in pairs[:_PAIRS]
@@ -108,3 +110,16 @@ def summarise(truths: list[str], guesses: list[str], *, taxonomy: Taxonomy) -> d
         "totals": [of[row] for row in leaves],
         "names": {leaf: taxonomy.names(leaf) for leaf in sorted(shown)},
     }
+
+
+def _by_department(
+    counts: Mapping[tuple[str, str], int], taxonomy: Taxonomy
+) -> dict[str, dict[str, int]]:
+    """Returns how many images each department has, and how many of them are guessed right."""
+    found: dict[str, dict[str, int]] = {}
+    for (truth, guess), times in sorted(counts.items()):
+        name = taxonomy.names(taxonomy.department(truth))
+        one = found.setdefault(name, {"images": 0, "right": 0})
+        one["images"] += times
+        one["right"] += times if truth == guess else 0
+    return dict(sorted(found.items()))

@@ -43,7 +43,8 @@ class EventLog:
             f"epoch {record['epoch']} of {epochs}: loss {record['loss']:.3f}, "
             f"{record['images_per_second']:.0f} images/s, "
             f"{record['steps_per_second']:.2f} steps/s, "
-            f"{record['input_stall_share']:.1%} waiting for input",
+            f"{record['input_stall_share']:.1%} waiting for input, "
+            f"{record['scaling_efficiency']:.1%} scaling efficiency",
             file=sys.stderr,
             flush=True,
         )

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -28,6 +27,7 @@ from components.train.data import (
 )
 from components.train.encoder import encode
 from components.train.event_log import EventLog
+from components.train.exchange import SharedSGD, sum_over_workers
 from components.train.heads import build_heads
 from components.train.heartbeat import Heartbeat
 from components.train.labels import LabelSpace
@@ -54,6 +54,7 @@ class Epoch:
     sums: np.ndarray[Any, np.dtype[np.float64]]
     steps: int = 0
     waiting: float = 0.0
+    exchanging: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
 
@@ -97,7 +98,6 @@ class Trainer:
         self.statistics = Statistics.read(examples)
         self.plan = Plan.of(config, self.statistics.train)
         self._examples = examples
-        self._shards = strategy.num_replicas_in_sync
         self.is_chief = worker == 0
         self._parser = Parser(labels, self.statistics.stored_size)
         with strategy.scope():
@@ -120,7 +120,7 @@ class Trainer:
                 *self.network.trainable_variables,
                 *(variable for head in self.heads for variable in head.trainable_variables),
             ]
-            self.optimizer = keras.optimizers.SGD(
+            self.optimizer = SharedSGD(
                 config.learning_rate, momentum=config.momentum, nesterov=True
             )
             self.optimizer.build(self._variables)
@@ -176,7 +176,8 @@ class Trainer:
             self.step += 1
             if not math.isfinite(float(sums[0])):
                 raise LookalikeError(self._not_a_number(rate, ids))
-            epoch.sums += sums
+            epoch.sums += sums[:-1]
+            epoch.exchanging += float(sums[-1])
             epoch.steps += 1
             if progress is not None:
                 loss = sums[0] / self.config.batch_size
@@ -242,6 +243,9 @@ class Trainer:
         config, variables = self.config, self._variables
         objective = Objective(config, self.labels, self.heads)
         decayed = [len(variable.shape) > 1 for variable in variables]
+        # The convolutions' gradients were computed in that precision; nothing else was.
+        narrow = resolve_precision(config.precision) == "bfloat16"
+        short = [narrow and len(variable.shape) == 4 for variable in variables]
 
         def replica_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
@@ -250,19 +254,22 @@ class Trainer:
                 # Gradients are summed over the replicas, so each divides by the global batch.
                 mean = loss / config.batch_size
             gradients = tape.gradient(mean, [variable.value for variable in variables])
-            decay = config.weight_decay / self._shards
+            sums = tf.concat([loss[None], counts], axis=0)
+            summed, seconds = sum_over_workers([*gradients, sums], short=[*short, False])
+            *gradients, sums = summed
             gradients = [
-                gradient + decay * variable.value if shrinks else gradient
+                gradient + config.weight_decay * variable.value if shrinks else gradient
                 for gradient, variable, shrinks in zip(gradients, variables, decayed, strict=True)
             ]
             self.optimizer.learning_rate.assign(rate)
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return tf.concat([loss[None], counts], axis=0)
+            return tf.concat([sums, seconds[None]], axis=0)
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def train_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
             sums = self.strategy.run(replica_step, args=(images, rows, rate))
-            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            # Every worker has the sums over all, and how long it waited for them itself.
+            return self.strategy.experimental_local_results(sums)[0]
 
         step: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = train_step
         return step
@@ -281,6 +288,7 @@ class Trainer:
             "images_per_second": images / seconds,
             "steps_per_second": epoch.steps / seconds,
             "input_stall_share": epoch.waiting / seconds,
+            "scaling_efficiency": 1.0 - epoch.exchanging / seconds,
             "train": self._shares(epoch.sums[1:]),
         }
         self._at("saving")

@@ -25,6 +25,7 @@ def model_card(
     unseen_examples: int,
     history: Sequence[Mapping[str, Any]],
     export_difference: float,
+    departments: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
     """Returns the card as plain values for `model_card.json`.
 
@@ -39,6 +40,8 @@ def model_card(
         unseen_examples: Number of examples of products never trained on.
         history: One record an epoch.
         export_difference: Largest difference between the export and the training path.
+        departments: By department's name, the `images` of products never trained on, and of how
+            many the first guess at the leaf was `right`.
     """
     last = history[-1] if history else {}
     return {
@@ -52,6 +55,10 @@ def model_card(
             "loss": last.get("loss"),
             "train": dict(last.get("train", {})),
             "unseen": dict(last.get("unseen", {})),
+            "departments": {
+                name: {"images": one["images"], "right": one["right"] / one["images"]}
+                for name, one in departments.items()
+            },
         },
         "export_difference": export_difference,
         "limits": list(LIMITS),
@@ -87,6 +94,16 @@ def to_markdown(card: Mapping[str, Any]) -> str:
     for name in {**metrics["train"], **metrics["unseen"]}:
         cells = (_percent(metrics[split].get(name)) for split in ("train", "unseen"))
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    if metrics["departments"]:
+        lines += [
+            "",
+            "By department, products never trained on, the leaf:",
+            "",
+            "| department | images | right |",
+            "|---|---|---|",
+        ]
+    for name, one in metrics["departments"].items():
+        lines.append(f"| {name} | {one['images']} | {_percent(one['right'])} |")
     lines += [
         "",
         f"Trained in {card['precision']}; exported in float32. Export and training path differ by "

@@ -37,6 +37,9 @@ def training_report(
             (f"{last['images_per_second']:.0f}", "images a second"),
             (f"{last['input_stall_share']:.1%}", "waiting for input"),
         ]
+        # Encoders of earlier versions were written without it.
+        if "scaling_efficiency" in last:
+            facts.append((f"{last['scaling_efficiency']:.1%}", "scaling efficiency"))
         charts = [
             chart("Loss", {"loss": _curve(history, "loss")}),
             chart("Learning rate", {"rate": _curve(history, "learning_rate")}),
@@ -46,7 +49,7 @@ def training_report(
         parts = [f"<h2>Curves over epochs</h2><div>{''.join(charts)}</div>", _levels(history)]
     else:
         parts = ["<p>No step was taken in this run.</p>"]
-    parts.append(_confusions(confusions or {}))
+    parts += [_departments(card), _confusions(confusions or {})]
     rows = [(name, _plain(value)) for name, value in sorted(card["parameters"].items())]
     parts.append("<h2>Parameters</h2>" + table(("parameter", "value"), rows))
     return page("Training", tiles(facts) + "".join(parts))
@@ -62,6 +65,14 @@ def _levels(history: Sequence[Mapping[str, Any]]) -> str:
     ]
     columns = ("level", "augmented training images", "products never trained on")
     return "<h2>Right first guess by level</h2>" + table(columns, rows)
+
+
+def _departments(card: Mapping[str, Any]) -> str:
+    """Returns the share of right leaves, a department a row; empty when nothing was held out."""
+    found = card.get("metrics", {}).get("departments", {})
+    rows = [(name, one["images"], _share(one["right"])) for name, one in found.items()]
+    columns = ("department", "images of products never trained on", "right leaf")
+    return "<h2>Right leaf by department</h2>" + table(columns, rows) if rows else ""
 
 
 def _last(history: Sequence[Mapping[str, Any]], key: str) -> Mapping[str, float]:

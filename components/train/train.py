@@ -225,8 +225,7 @@ def _write_encoder(
         encoder / TRAINED_PRODUCTS_FILE, "".join(f"{name}\n" for name in labels.products)
     )
     write_json(encoder / CURVES_FILE, history)
-    write_json(
-        encoder / CONFUSIONS_FILE,
+    confusions = (
         unseen_confusions(
             spec.examples,
             network=network,
@@ -237,8 +236,9 @@ def _write_encoder(
             stored_size=statistics.stored_size,
         )
         if statistics.unseen
-        else {},
+        else {}
     )
+    write_json(encoder / CONFUSIONS_FILE, confusions)
     sizes = [len(level) for level in labels.levels]
     card = model_card(
         mode=mode,
@@ -251,6 +251,7 @@ def _write_encoder(
         unseen_examples=statistics.unseen,
         history=history,
         export_difference=difference,
+        departments=confusions.get("departments", {}),
     )
     write_json(encoder / CARD_FILE, card)
     write_atomically(encoder / "model_card.md", to_markdown(card))
@@ -302,8 +303,10 @@ def _figures(history: list[dict[str, Any]], card: dict[str, Any]) -> dict[str, f
     figures = {"epochs": float(len(history)), "export_difference": float(card["export_difference"])}
     if history:
         last = history[-1]
-        for name in ("loss", "images_per_second", "input_stall_share"):
-            figures[name] = float(last[name])
+        for name in ("loss", "images_per_second", "input_stall_share", "scaling_efficiency"):
+            # Encoders of earlier versions, taken over in mode reuse, do not have them all.
+            if name in last:
+                figures[name] = float(last[name])
         for split in ("train", "unseen"):
             for level, share in last.get(split, {}).items():
                 figures[f"{split}_{level}"] = float(share)

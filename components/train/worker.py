@@ -156,11 +156,17 @@ def _place_in(group: dict[str, Any]) -> tuple[list[str], int]:
 
 
 def _join(cluster: list[str], number: int) -> tf.distribute.Strategy:
-    """Returns how this worker shares its gradients: with its group, or with nobody."""
+    """Returns how this worker shares its gradients: with its group, its GPUs, or with nobody."""
     import tensorflow as tf  # noqa: PLC0415
 
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        # XLA fuses the many small kernels between the convolutions.
+        tf.config.optimizer.set_jit("autoclustering")
     if len(cluster) <= 1:
-        return tf.distribute.OneDeviceStrategy("/cpu:0")
+        if len(gpus) > 1:
+            return tf.distribute.MirroredStrategy()
+        return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.UnknownError as error:

@@ -16,6 +16,7 @@ def transform(
     report: Output[HTML],
     stored_size: int = 72,
     unseen_fraction: float = 0.1,
+    min_class_images: int = 2,
     max_reject_share: float = 0.02,
     beam_options: str = "",
 ) -> None:
@@ -35,6 +36,7 @@ def transform(
         report: A sample of transformed images, class balance, dead letters.
         stored_size: Side of a stored image, in pixels.
         unseen_fraction: Share of products kept out of training, 0 to below 1.
+        min_class_images: Fewest training images of a class; a rarer leaf is trained as an ancestor.
         max_reject_share: Largest share of images that cannot be decoded, 0 to 1.
         beam_options: Options for Apache Beam's runner, separated by spaces.
     """
@@ -43,5 +45,6 @@ def transform(
     run(
         checked.path, mode, registry, examples.path, transform_graph.path, report.path,
         stored_size=stored_size, unseen_fraction=unseen_fraction,
+        min_class_images=min_class_images,
         max_reject_share=max_reject_share, beam_options=beam_options,
     )  # fmt: skip

@@ -17,6 +17,8 @@ class TransformConfig:
         stored_size: Side of the stored square images, in pixels.
         unseen_fraction: Share of the products in [0, 1] that is never trained on and is
             reported apart.
+        min_class_images: Fewest training images of a class: a leaf with fewer is trained as the
+            nearest ancestor that has as many, its subtree counted; 1 trains every leaf.
         background_white: Darkest value in [0, 255] that every channel of a pixel may have for
             the pixel to count as the white around a product.
         halo_white: The same for the one pixel next to that white, where JPEG rings and resizing
@@ -37,6 +39,7 @@ class TransformConfig:
 
     stored_size: int = 72
     unseen_fraction: float = 0.1
+    min_class_images: int = 2
     background_white: int = 248
     halo_white: int = 214
     examples_per_shard: int = 256
@@ -66,7 +69,7 @@ class TransformConfig:
                 raise InputError(
                     f"transform.{name}: expected 0 to 255, received {getattr(self, name)}"
                 )
-        for name in ("examples_per_shard", "min_train_shards", "batch_size"):
+        for name in ("min_class_images", "examples_per_shard", "min_train_shards", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(
                     f"transform.{name}: expected 1 or more, received {getattr(self, name)}"

@@ -28,11 +28,12 @@ from tfx_bsl.tfxio import tensor_adapter, tensor_representation_util
 from components.contracts.beam_options import beam_job, beam_pipeline
 from components.contracts.catalog import Item, write_items
 from components.contracts.files import read_json_lines
+from components.contracts.progress import Tally
 from components.registry.kept import KeptFile
 from components.transform import graph, kept_images
 from components.transform.config import TransformConfig
 from components.transform.prepare import DEAD, PrepareShard
-from components.transform.shards import SPLITS, ShardPlan, order_of, split_of
+from components.transform.shards import SPLITS, ShardPlan, order_of
 
 RAW_METADATA = "metadata"
 UNFINISHED = "unfinished"
@@ -53,6 +54,11 @@ class Prepared:
     sums: Sequence[int]
     taken_over: int
     failures: tuple[str, ...]
+
+
+def progress_of(examples: Path) -> Tally:
+    """Returns where a run that writes into `examples` tells how far it is."""
+    return Tally(str(examples / UNFINISHED / "progress"))
 
 
 def run(
@@ -83,7 +89,7 @@ def run(
     listed = kept.read() if kept else None
     counts = {split: plan.count(split) for split in SPLITS}
     scratch = examples / UNFINISHED
-    shards = _shards(items, plan, config, scratch, listed.files if listed else ())
+    shards = _shards(items, plan, scratch, listed.files if listed else ())
     results_file = scratch / "results.jsonl"
     prepare = PrepareShard(
         config,
@@ -93,6 +99,7 @@ def run(
         label_paths=label_paths,
         registry=registry,
         key=key,
+        tally=progress_of(examples),
     )
     with beam_job(new_pipeline(config), "transform") as pipeline:
         made = (
@@ -132,7 +139,6 @@ def run(
 def _shards(
     items: Sequence[Item],
     plan: ShardPlan,
-    config: TransformConfig,
     scratch: Path,
     kept: Sequence[KeptFile],
 ) -> list[str]:
@@ -141,7 +147,7 @@ def _shards(
         (split, shard): [] for split in SPLITS for shard in range(plan.count(split))
     }
     for item in items:
-        split = split_of(item.product_id, config)
+        split = plan.split(item.product_id)
         groups[split, plan.shard(split, item.item_id)].append(item)
     shards: list[str] = []
     for (split, shard), group in groups.items():

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -17,13 +15,8 @@ import tensorflow as tf
 
 from components.contracts.catalog import Item, Reject, read_items
 from components.contracts.files import sha256_bytes
-from components.contracts.images import (
-    BadImageError,
-    ImageLimits,
-    admit,
-    plain_jpeg,
-    read_image,
-)
+from components.contracts.image_reading import Refusal, read_ahead
+from components.contracts.progress import Tally
 from components.contracts.web_addresses import shown_uri
 from components.registry.kept import Kept, KeptFile
 from components.transform import graph, kept_images
@@ -32,9 +25,6 @@ from components.transform.kept_images import Decoded
 from components.transform.shards import order_of, shard_name
 
 DEAD = "dead"
-_READING_THREADS = 4
-# A reason and its details, for an image that is set aside.
-_Refusal = tuple[str, str]
 
 
 class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
@@ -43,10 +33,6 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
     Only names of files and counts pass between processes: memory hangs on the size of a shard and
     not on how many there are.
     """
-
-    # Called with (done, rejects) where the runner shares the process of the step; other
-    # processes have no one to tell.
-    report: ClassVar[Callable[[int, int], None] | None] = None
 
     def __init__(
         self,
@@ -58,6 +44,7 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         label_paths: Mapping[str, Sequence[int]],
         registry: str,
         key: str,
+        tally: Tally,
     ) -> None:
         """Keeps what every shard needs.
 
@@ -69,6 +56,7 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
             label_paths: Taxon id to class ids from the department down.
             registry: Where decoded images are kept; empty for nowhere.
             key: What they are kept under.
+            tally: Where to tell what is done.
         """
         self._config = config
         self._source = source
@@ -77,6 +65,7 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         self._label_paths = {taxon: list(path) for taxon, path in label_paths.items()}
         self._registry = registry
         self._key = key
+        self._tally = tally
         self._graph: Any = None
 
     def setup(self) -> None:
@@ -102,7 +91,7 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         missing = [item for item in items if item.content_hash not in known]
         taken_over = len(items) - len(missing)
         if taken_over:
-            self._tell(taken_over, 0)
+            self._tally.add(taken_over)
         dead: set[str] = set()
         for item, found in self._decode(missing):
             if isinstance(found, Decoded):
@@ -133,11 +122,11 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
                 known |= kept_images.read_rows(data, size=size, wanted=wanted)
         return known
 
-    def _decode(self, items: Sequence[Item]) -> Iterator[tuple[Item, Decoded | _Refusal]]:
+    def _decode(self, items: Sequence[Item]) -> Iterator[tuple[Item, Decoded | Refusal]]:
         """Yields each item with what the graph makes of its image, or why there is nothing."""
         size, limits = self._config.batch_size, self._config.image_limits
         batch: list[tuple[Item, bytes]] = []
-        for item, found in _read_ahead(items, limits, ahead=2 * size):
+        for item, found in read_ahead(items, limits, ahead=2 * size):
             if isinstance(found, bytes):
                 batch.append((item, found))
                 if len(batch) == size:
@@ -150,7 +139,7 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
 
     def _through_graph(
         self, batch: Sequence[tuple[Item, bytes]]
-    ) -> Iterator[tuple[Item, Decoded | _Refusal]]:
+    ) -> Iterator[tuple[Item, Decoded | Refusal]]:
         try:
             results = self._graph(tf.constant([data for _, data in batch], tf.string))
         except tf.errors.InvalidArgumentError as error:
@@ -166,7 +155,7 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         masks = np.where(background, np.uint8(255), np.uint8(0))
         for (item, _), image, mask in zip(batch, pixels, masks, strict=True):
             yield item, Decoded(image.tobytes(), mask.tobytes(), kept_images.sums_of(image))
-        self._tell(len(batch), 0)
+        self._tally.add(len(batch))
 
     def _write(
         self, shard: Mapping[str, Any], items: Sequence[Item], known: Mapping[str, Decoded]
@@ -218,50 +207,11 @@ class PrepareShard(beam.DoFn):  # type: ignore[misc]  # Beam ships no types.
         return asdict(file) if file else None
 
     def _dead(self, item: Item, reason: str, detail: str) -> Any:
-        self._tell(1, 1)
+        self._tally.add(1, rejects=1)
         shown = shown_uri(item.image)
         text = detail if shown in detail else f"{shown}: {detail}"
         reject = Reject("image", item.item_id, self._source, 0, reason, text)
         return beam.pvalue.TaggedOutput(DEAD, reject)
-
-    def _tell(self, done: int, rejects: int) -> None:
-        if PrepareShard.report:
-            PrepareShard.report(done, rejects)
-
-
-def _read_ahead(
-    items: Sequence[Item], limits: ImageLimits, *, ahead: int
-) -> Iterator[tuple[Item, bytes | _Refusal]]:
-    """Yields each item with its image; a few threads read ahead while the graph works."""
-    waiting: deque[tuple[Item, Future[bytes | _Refusal]]] = deque()
-    with ThreadPoolExecutor(_READING_THREADS) as pool:
-        for item in items:
-            waiting.append((item, pool.submit(_admitted, item, limits)))
-            if len(waiting) >= ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-
-
-def _admitted(item: Item, limits: ImageLimits) -> bytes | _Refusal:
-    """Returns bytes that the graph decodes, or a reason and its details."""
-    try:
-        data = read_image(item.image, limits)
-        if sha256_bytes(data) != item.content_hash:
-            return (
-                "changed_image",
-                f"{shown_uri(item.image)}: expected the bytes that the catalog step saw, "
-                "found others; run the catalog step again",
-            )
-        # Most catalogs are plain JPEGs, which `admit` would decode only to return them as they
-        # are; where the graph cannot decode one, it is found alone.
-        return data if plain_jpeg(data, limits) else admit(data, limits)
-    except BadImageError as error:
-        return error.reason, str(error)
-    # Whatever a hostile file does to a decoder, it must not end the job for the others.
-    except Exception as error:
-        return "undecodable_image", f"{shown_uri(item.image)}: {error!r}"
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

@@ -18,6 +18,7 @@ from components.contracts.taxonomy import Taxonomy
 
 _SAMPLES = 36
 _DEAD_SHOWN = 50
+_RARE_SHOWN = 50
 # What the background is painted with in the report: a colour that few products have.
 _PAINT = np.array([255, 64, 200], dtype=np.uint8)
 
@@ -66,13 +67,18 @@ def render(
             )
         ],
     )
+    shared = statistics["near_duplicates"]
     parts = [
         figures,
+        f"<p>{shared['products']:,} products share an image with another one (the catalog's report "
+        f"shows them); {shared['trained_for_a_copy']:,} of them would be unseen by their id and "
+        "are trained on, because a copy of one of their images is.</p>",
         "<h2>What the model sees</h2><p>Resized images as they stand in the shards. Pink is what "
         "counts as background and is replaced in training.</p>",
         samples,
         "<h2>Class balance</h2><p>Training images by department and leaf.</p>",
         _balance(statistics["class_counts"], taxonomy),
+        _rare(statistics["rare_classes"], taxonomy),
         "<h2>Pixels of the training split</h2>",
         channels,
         "<h2>Set aside</h2>",
@@ -125,6 +131,29 @@ def _balance(counts: Mapping[str, int], taxonomy: Taxonomy) -> str:
         )
     columns = ("department", "images", "leaves", "fewest", "most", "leaves without images")
     return page.table(columns, rows)
+
+
+def _rare(rare: Mapping[str, Mapping[str, Any]], taxonomy: Taxonomy) -> str:
+    title = "<h3>Too rare to be a class</h3>"
+    if not rare:
+        return title + "<p>None: every label has training images enough.</p>"
+    fewest_first = sorted(rare.items(), key=lambda entry: (entry[1]["images"], entry[0]))
+    rows = [
+        (
+            taxonomy.names(taxon_id),
+            one["images"],
+            taxonomy.names(one["trained_as"]) or "its product alone",
+        )
+        for taxon_id, one in fewest_first[:_RARE_SHOWN]
+    ]
+    more = len(rare) - _RARE_SHOWN
+    return (
+        f"{title}<p>{len(rare):,} labels have fewer training images than "
+        "transform.min_class_images: their items are trained as an ancestor, and keep their own "
+        "label everywhere else.</p>"
+        + page.table(("label", "training images", "trained as"), rows)
+        + (f"<p>And {more:,} more in statistics.json.</p>" if more > 0 else "")
+    )
 
 
 def _dead(dead: Sequence[Reject], reasons: Mapping[str, int]) -> str:

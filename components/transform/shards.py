@@ -1,16 +1,18 @@
-"""Where each item goes: its split by the product, its shard by a hash of its id."""
+"""Where each item goes: its split by the product and its copies, its shard by a hash of its id."""
 
 from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from components.contracts.catalog import Item, is_unseen
+from components.contracts.near_duplicates import NearDuplicates
 from components.transform.config import TransformConfig
 
 SPLITS = ("train", "unseen")
+_NO_COPIES = NearDuplicates()
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,30 @@ class ShardPlan:
 
     Attributes:
         boundaries: For each split, the first hash of every shard but the first.
+        unseen: The products that are never trained on.
     """
 
     boundaries: Mapping[str, tuple[str, ...]]
+    unseen: frozenset[str]
 
     @classmethod
-    def of(cls, items: Iterable[Item], config: TransformConfig) -> ShardPlan:
-        """Plans the shards for a catalog."""
+    def of(
+        cls,
+        items: Sequence[Item],
+        config: TransformConfig,
+        copies: NearDuplicates = _NO_COPIES,
+    ) -> ShardPlan:
+        """Plans the shards for a catalog.
+
+        Args:
+            items: Of the checked catalog.
+            config: The step's settings.
+            copies: Which products share images.
+        """
+        unseen = unseen_products((item.product_id for item in items), config, copies)
         orders: dict[str, list[str]] = {split: [] for split in SPLITS}
         for item in items:
-            orders[split_of(item.product_id, config)].append(order_of(item.item_id))
+            orders[_split(item.product_id, unseen)].append(order_of(item.item_id))
         boundaries: dict[str, tuple[str, ...]] = {}
         for split, order in orders.items():
             order.sort()
@@ -40,7 +56,11 @@ class ShardPlan:
                 wanted = max(wanted, config.min_train_shards)
             count = max(1, min(wanted, len(order)))
             boundaries[split] = tuple(order[len(order) * k // count] for k in range(1, count))
-        return cls(boundaries)
+        return cls(boundaries, unseen)
+
+    def split(self, product_id: str) -> str:
+        """Returns `train` or `unseen`."""
+        return _split(product_id, self.unseen)
 
     def count(self, split: str) -> int:
         """Returns how many shards a split has."""
@@ -56,9 +76,29 @@ def order_of(item_id: str) -> str:
     return hashlib.sha256(f"shard:{item_id}".encode()).hexdigest()
 
 
-def split_of(product_id: str, config: TransformConfig) -> str:
-    """Returns `train` or `unseen`."""
-    return "unseen" if is_unseen(product_id, fraction=config.unseen_fraction) else "train"
+def unseen_products(
+    products: Iterable[str], config: TransformConfig, copies: NearDuplicates
+) -> frozenset[str]:
+    """Returns the products that are never trained on.
+
+    A product's id decides. Where products share an image, all of them are trained on if one is:
+    what was trained on once, and may be in the weights that a warm run starts from, does not
+    become unseen because a copy of it arrives.
+
+    Args:
+        products: All products of the catalog.
+        config: The step's settings.
+        copies: Which products share images.
+    """
+    chosen = {one for one in products if is_unseen(one, fraction=config.unseen_fraction)}
+    for group in copies.products:
+        if not chosen.issuperset(group):
+            chosen.difference_update(group)
+    return frozenset(chosen)
+
+
+def _split(product_id: str, unseen: Collection[str]) -> str:
+    return "unseen" if product_id in unseen else "train"
 
 
 def shard_name(shard: int, count: int) -> str:

@@ -20,6 +20,7 @@ def run(
     *,
     stored_size: int,
     unseen_fraction: float,
+    min_class_images: int,
     max_reject_share: float,
     beam_options: str,
 ) -> None:
@@ -32,6 +33,7 @@ def run(
         config=TransformConfig(
             stored_size=stored_size,
             unseen_fraction=unseen_fraction,
+            min_class_images=min_class_images,
             max_reject_share=max_reject_share,
             beam_options=split_beam_options(beam_options, "transform.beam_options"),
         ),

@@ -13,17 +13,19 @@ from typing import Any
 
 from components.contracts import catalog
 from components.contracts.catalog import Item, Reject
-from components.contracts.errors import InputError, LookalikeError
+from components.contracts.errors import InputError, LookalikeError, full_disk_told
 from components.contracts.files import (
     fresh_directory,
     write_atomically,
     write_json,
 )
+from components.contracts.near_duplicates import NEAR_DUPLICATES_FILE, NearDuplicates
 from components.contracts.progress import Progress
 from components.contracts.taxonomy import Taxonomy
 from components.transform.config import TransformConfig
+from components.transform.rare_classes import TrainedLabels
 from components.transform.report import render, render_skipped
-from components.transform.shards import SPLITS, ShardPlan, split_of
+from components.transform.shards import SPLITS, ShardPlan, unseen_products
 
 STATISTICS_FILE = "statistics.json"
 REUSE_FILE = "reuse.json"
@@ -35,6 +37,7 @@ _WORTH_WORKERS = 10_000
 _MOST_WORKERS = 16
 
 
+@full_disk_told("transform")
 def transform_examples(
     *,
     checked: Path,
@@ -48,7 +51,8 @@ def transform_examples(
     """Decodes, resizes and shards the catalog's images with Beam and TensorFlow Transform.
 
     Products are split by their id: a share of them (`config.unseen_fraction`) goes to `unseen`,
-    everything else to `train`. The channel statistics in the graph come from `train` alone.
+    everything else to `train`, and so do those that share an image with what is trained on. The
+    channel statistics in the graph come from `train` alone.
 
     An image that an earlier run has decoded with the same graph is taken over by its content hash.
     What hangs on all images (the statistics, the graph with them inside) is made anew from
@@ -90,7 +94,18 @@ def transform_examples(
     items_file = checked / catalog.ITEMS_FILE
     items = catalog.read_items(items_file)
     taxonomy = Taxonomy.read(checked / catalog.TAXONOMY_FILE)
-    statistics = _run(items_file, items, taxonomy, config, examples, transform_graph, registry)
+    copies = NearDuplicates.read(checked / NEAR_DUPLICATES_FILE)
+    plan = _plan(items_file, items, config, copies)
+    statistics = _run(
+        items_file, items, taxonomy, plan, config, examples, transform_graph, registry
+    )
+    statistics["near_duplicates"] = {
+        "products": sum(map(len, copies.products)),
+        "trained_for_a_copy": len(
+            unseen_products({item.product_id for item in items}, config, NearDuplicates())
+            - plan.unseen
+        ),
+    }
     dead = catalog.read_rejects(examples / DEAD_LETTERS_FILE)
     write_atomically(
         report, render(statistics=statistics, taxonomy=taxonomy, dead=dead, examples=examples)
@@ -110,55 +125,67 @@ def transform_examples(
         "unseen_examples": float(statistics["unseen"]["examples"]),
         "train_products": float(statistics["train"]["products"]),
         "unseen_products": float(statistics["unseen"]["products"]),
+        "rare_classes": float(len(statistics["rare_classes"])),
+        "trained_for_a_copy": float(statistics["near_duplicates"]["trained_for_a_copy"]),
         "dead_letters": float(len(dead)),
         **{name: float(count) for name, count in reuse.items()},
     }
+
+
+def _plan(
+    items_file: Path, items: Sequence[Item], config: TransformConfig, copies: NearDuplicates
+) -> ShardPlan:
+    plan = ShardPlan.of(items, config, copies)
+    if all(item.product_id in plan.unseen for item in items):
+        raise InputError(
+            f"{items_file}: expected items to train on, found none among {len(items)} "
+            f"(transform.unseen_fraction is {config.unseen_fraction})"
+        )
+    return plan
 
 
 def _run(
     items_file: Path,
     items: Sequence[Item],
     taxonomy: Taxonomy,
+    plan: ShardPlan,
     config: TransformConfig,
     examples: Path,
     transform_graph: Path,
     registry: str,
 ) -> dict[str, Any]:
     """Runs the pipeline and returns what statistics.json will say."""
-    if not any(split_of(item.product_id, config) == "train" for item in items):
-        raise InputError(
-            f"{items_file}: expected items to train on, found none among {len(items)} "
-            f"(transform.unseen_fraction is {config.unseen_fraction})"
-        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Here and not above: importing TensorFlow takes seconds, and mode reuse needs none of it.
     from components.transform import pipeline  # noqa: PLC0415
 
+    labels = TrainedLabels.of(
+        taxonomy,
+        labels=(item.taxon_id for item in items),
+        trained=(item.taxon_id for item in items if plan.split(item.product_id) == "train"),
+        minimum=config.min_class_images,
+    )
     label_paths = {
-        taxon_id: tuple(taxonomy.class_id(node) for node in taxonomy.path(taxon_id))
-        for taxon_id in {item.taxon_id for item in items}
+        taxon_id: tuple(taxonomy.class_id(node) for node in path)
+        for taxon_id, path in labels.paths.items()
     }
-    from components.transform.prepare import PrepareShard  # noqa: PLC0415
-
     config = dataclasses.replace(config, workers=_workers(config, len(items)))
-    plan = ShardPlan.of(items, config)
     with Progress("transform", total=len(items), unit="images") as progress:
-        PrepareShard.report = lambda done, bad: progress.advance(done, rejects=bad)
         try:
-            prepared = pipeline.run(
-                items=items,
-                source=str(items_file),
-                plan=plan,
-                label_paths=label_paths,
-                config=config,
-                examples=examples,
-                dead_letters=examples / DEAD_LETTERS_FILE,
-                registry=registry,
-            )
+            with progress.following(pipeline.progress_of(examples)):
+                prepared = pipeline.run(
+                    items=items,
+                    source=str(items_file),
+                    plan=plan,
+                    label_paths=label_paths,
+                    config=config,
+                    examples=examples,
+                    dead_letters=examples / DEAD_LETTERS_FILE,
+                    registry=registry,
+                )
         finally:
-            PrepareShard.report = None
             shutil.rmtree(examples / pipeline.UNFINISHED, ignore_errors=True)
-        # Workers in other processes have nobody to report to.
+        # Workers on other machines may see another folder than this process does.
         progress.advance(len(items) - progress.done, note=f"{prepared.taken_over} taken over")
     for failure in prepared.failures:
         print(f"transform: {failure}", flush=True)
@@ -173,6 +200,13 @@ def _run(
         "channel_mean": mean,
         "channel_std": deviation,
         "class_counts": {},
+        "rare_classes": {
+            taxon_id: {
+                "images": labels.images[taxon_id],
+                "trained_as": (labels.paths[taxon_id] or (taxonomy.root,))[-1],
+            }
+            for taxon_id in labels.cut
+        },
         "rejects": dict(sorted(Counter(reject.reason for reject in dead).items())),
         "taken_over": prepared.taken_over,
         "decoded": len(items) - len(dead) - prepared.taken_over,
@@ -181,7 +215,7 @@ def _run(
         kept = [
             item
             for item in items
-            if item.item_id not in lost and split_of(item.product_id, config) == split
+            if item.item_id not in lost and plan.split(item.product_id) == split
         ]
         counted = prepared.records[split]
         if counted != len(kept):

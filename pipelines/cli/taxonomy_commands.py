@@ -126,8 +126,9 @@ def propose(
     if votes is not None:
         table = read_table(votes, required=("worker_id", "taxon_id"), what="votes")
         unreliable = set_aside_in(table, taxonomy=tree, known=known, config=config)
+    asked = read_table(proposals, required=(), what="proposals")
     found, rejects = candidates_of(
-        read_table(proposals, required=(), what="proposals"),
+        asked,
         taxonomy=tree,
         known=known,
         unreliable=unreliable,
@@ -143,6 +144,11 @@ def propose(
     for reason, count in Counter(reject.reason for reject in rejects).most_common():
         first = next(reject for reject in rejects if reject.reason == reason)
         click.echo(f"  {reason} {count:,}, the first: row {first.row}, {first.detail}")
+    if rejects and len(rejects) == asked.total:
+        raise InputError(
+            f"{proposals}: expected proposals for items of {catalog} and parents of {tree_file}, "
+            "every row was set aside; nothing was written"
+        )
     if page_file is not None:
         from components.catalog.proposals_page import render  # noqa: PLC0415 - needs Pillow
 

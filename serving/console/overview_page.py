@@ -47,11 +47,18 @@ def render(
                 "fail",
             )
         )
+    # Somebody on call sees trouble first, and the channel where all is well.
+    troubled = bool(served.get("failed")) or not served.get("version")
+    if troubled:
+        parts.append(server(served, channel))
     if seen is not None:
-        parts += [channel_card(report, acting=not problem) for report in seen.channels]
+        # What this server answers from comes first.
+        reports = sorted(seen.channels, key=lambda report: report["channel"] != channel)
+        parts += [channel_card(report, acting=not problem) for report in reports]
         if not seen.channels:
             parts.append(note("No channel yet: promoting a version makes one."))
-    parts.append(server(served, channel))
+    if not troubled:
+        parts.append(server(served, channel))
     if trial := served.get("trial"):
         parts.append(tried(trial))
     if seen is not None:
@@ -123,13 +130,19 @@ def tried(trial: Mapping[str, Any]) -> str:
         ("empty answers", _share(trial["empty"]), _share(trial["live_empty"])),
         ("95th percentile", _milliseconds(trial["seconds_p95"]),
          _milliseconds(trial["live_seconds_p95"])),
-        ("answers compared", f"{trial['compared']:,}", ""),
-        ("in common with the live answer", _share(trial["overlap"]), ""),
     ]  # fmt: skip
+    if trial["mode"] == "shadow":
+        rows += [
+            ("answers compared", f"{trial['compared']:,}", ""),
+            ("in common with the live answer", _share(trial["overlap"]), ""),
+        ]
+    figures = table(("Here, lately", "On trial", "Live"), rows)
+    if trial["failed"] is None and not trial["answers"]:
+        figures = "<p>No request of this process has been put to it lately.</p>"
     link = f'<a href="{html.escape(channel_link(str(trial["channel"])))}">{name}</a>'
     return (
         f'<section class="card slim"><h2>On trial: {link} {pill(state, kind)}</h2>{facts(pairs)}'
-        f"{table(('Here, lately', 'On trial', 'Live'), rows)}"
+        f"{figures}"
         '<p class="muted">Figures of this process; Prometheus has those of all.</p></section>'
     )
 

@@ -13,11 +13,11 @@ from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from components.contracts.catalog import Item
+from components.search.query import Found, Wanted
 from serving import lookup, views
 from serving.engine import LoadedBundle
 from serving.item_search import find_items
-from serving.problems import Problem
-from serving.query import Found, Wanted
+from serving.problems import Problem, shorten
 from serving.question import Call, Question
 from serving.service import Service
 
@@ -127,9 +127,14 @@ class SearchPage:
             if found is None:
                 columns.append(views.Column(one.version, (), "It does not have this item."))
                 continue
-            note = ""
+            note = _not_loaded(choice) if choice.gone else ""
             if found.starved:
-                note = f"The filter leaves {len(found.positions)} of {_RESULTS} results."
+                why = (
+                    "The filter leaves"
+                    if choice.department
+                    else "Without withdrawn items there are"
+                )
+                note += f"{why} {len(found.positions)} of {_RESULTS} results."
             tiles = [self._tile(one, hit.item, hit.score) for hit in one.hits(found)]
             columns.append(views.Column(one.version, tiles, note))
         return columns
@@ -143,6 +148,7 @@ class SearchPage:
             department if department in dict(departments) else "",
             others,
             compare if compare in others else "",
+            compare if compare not in (*others, bundle.version) else "",
         )
 
     def _others(self) -> list[LoadedBundle]:
@@ -197,3 +203,9 @@ def add(app: FastAPI, service: Service) -> None:
     page = SearchPage(service)
     app.add_route("/", page.get, methods=["GET"], include_in_schema=False)
     app.add_route("/", page.post, methods=["POST"], include_in_schema=False)
+
+
+def _not_loaded(choice: views.Choice) -> str:
+    """Returns why nothing is compared; in memory are what is live, what was, and the trial's."""
+    kept = f"; {' or '.join(choice.others)} can be compared" if choice.others else ""
+    return f"Version {shorten(choice.gone)} is not in this server's memory{kept}. "

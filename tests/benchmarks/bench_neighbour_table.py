@@ -1,10 +1,9 @@
-"""A table of neighbours made with the bundle, against a search for each item question.
+"""A table of answers made with the bundle, against a search for each item question.
 
-`make bench-neighbour-table`. The table holds the 50 nearest of every item, as npy that is mapped;
-an item question reads its row, drops what an answer may not hold, and searches only when too few
-are left. Both ways are measured alone, within the process with everything around them, and served
-over a socket to wrk, in turns, so that ratios hold. A table is worth its cost from 1.3 times the
-served requests on; docs/serving.md has the decision.
+`make bench-neighbour-table`. How the table is made and read: `components/search/neighbours.py`.
+Both ways are measured alone, within the process with everything around them, and served over a
+socket to wrk, in turns, so that ratios hold; and all answers of both are compared. A table is worth
+its cost from 1.3 times the served requests on; docs/serving.md has the decision.
 """
 
 from __future__ import annotations
@@ -22,67 +21,25 @@ from typing import Any
 
 import bench_fast_path
 import numpy as np
-import numpy.typing as npt
 import serving_bundle
 import serving_load
 import uvicorn
 
-from serving import log, query
+from components.search import neighbours
+from components.search.neighbours import PLAIN, NeighbourTable
+from components.search.query import Found, Limits
+from serving import log
 from serving.app import create_app
 from serving.engine import Engine, LoadedBundle
-from serving.query import Found, Limits, Wanted
 from serving.settings import Settings
 
-WIDTH = 50
-K = 10
 WORTH_IT = 1.3
-_POSITIONS, _SCORES = "neighbours.npy", "neighbour_scores.npy"
-
-
-def build_table(bundle: LoadedBundle, folder: Path) -> float:
-    """Writes int32 and float32 `[items, 50]`: neighbours and cosines; returns the seconds."""
-    items = len(bundle.items)
-    started = time.perf_counter()
-    positions = np.empty((items, WIDTH), np.int32)
-    scores = np.empty((items, WIDTH), np.float32)
-    for start in range(0, items, 1000):
-        stop = min(items, start + 1000)
-        # The item itself is the first.
-        found, cosines = bundle.searcher.search(bundle.vectors[start:stop], WIDTH + 1)
-        positions[start:stop], scores[start:stop] = found[:, 1:], cosines[:, 1:]
-    np.save(folder / _POSITIONS, positions)
-    np.save(folder / _SCORES, scores)
-    return time.perf_counter() - started
-
-
-class Table:
-    """Answers item questions from the table."""
-
-    def __init__(self, bundle: LoadedBundle, folder: Path) -> None:
-        """Maps it."""
-        self._bundle = bundle
-        self._search = bundle.find
-        self._positions = np.load(folder / _POSITIONS, mmap_mode="r")
-        self._scores = np.load(folder / _SCORES, mmap_mode="r")
-        self.searched = 0
-
-    def find(self, vector: npt.NDArray[np.float32], limits: Limits) -> Found:
-        """Does what `LoadedBundle.find` does."""
-        if limits.own >= 0 and limits.part is None:
-            fetch = query.first_fetch(len(self._bundle.items), limits)
-            row = self._positions[limits.own, :fetch].astype(np.int64)
-            found = query.choose(self._bundle.items, row, self._scores[limits.own, :fetch], limits)
-            if len(found.positions) == limits.k:
-                found.examined = fetch
-                return found
-            self.searched += 1
-        return self._search(vector, limits)
 
 
 def _opened(directory: Path, tables: Path | None) -> LoadedBundle:
     bundle = bench_fast_path.load(directory)
     if tables is not None:
-        bundle.find = Table(bundle, tables).find  # type: ignore[method-assign]
+        bundle.neighbours = NeighbourTable.load(tables, len(bundle.items))
     return bundle
 
 
@@ -92,23 +49,32 @@ def _app(bundle: LoadedBundle) -> Any:
     return create_app(engine, Settings(bundle=Path("unused")))
 
 
-def _alone(find: Callable[..., Found], bundle: LoadedBundle, rows: list[int]) -> float:
+def _alone(find: Callable[[Limits], Found | None], asked: list[Limits]) -> float:
     """Returns the seconds of finding one answer."""
-    asked = [(bundle.vector(row), bundle.limits(Wanted(K), row)) for row in rows]
     started = time.perf_counter()
-    for vector, limits in asked:
-        find(vector, limits)
+    for limits in asked:
+        find(limits)
     return (time.perf_counter() - started) / len(asked)
 
 
-def _agreement(bundle: LoadedBundle, table: Table, rows: list[int]) -> float:
-    """Returns the share of the search's answers that the table gives, too."""
-    shares = []
-    for row in rows:
-        vector, limits = bundle.vector(row), bundle.limits(Wanted(K), row)
-        searched, kept = bundle.find(vector, limits), table.find(vector, limits)
-        shares.append(len(set(searched.positions) & set(kept.positions)) / K)
-    return float(np.mean(shares))
+def _compare(bundle: LoadedBundle) -> tuple[float, float, float]:
+    """Compares every row with a search.
+
+    Returns:
+        The share of the rows with the same items in the same order, the largest difference of a
+        score, and the share of items without a row.
+    """
+    same, furthest, missing = 0, 0.0, 0
+    for position in range(len(bundle.items)):
+        limits = bundle.limits(PLAIN, position)
+        known, found = bundle.known(limits), bundle.find(bundle.vector(position), limits)
+        if known is None:
+            missing += 1
+            continue
+        same += known.positions == found.positions
+        furthest = max(furthest, float(np.abs(np.subtract(known.scores, found.scores)).max()))
+    rows = len(bundle.items) - missing
+    return same / max(1, rows), furthest, missing / len(bundle.items)
 
 
 def _serve(directory: Path, tables: Path | None, ready: Path) -> int:
@@ -156,18 +122,24 @@ class _Served:
 
 def measure(directory: Path, scratch: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     """Returns the figures."""
-    bundle = bench_fast_path.load(directory)
-    items = len(bundle.items)
-    build_seconds = build_table(bundle, scratch)
-    table = Table(bundle, scratch)
+    plain = bench_fast_path.load(directory)
+    items = len(plain.items)
+    (scratch / "index").mkdir()
+    started = time.perf_counter()
+    neighbours.write(plain.searcher, plain.vectors, plain.items.products, scratch, most_items=items)
+    build_seconds = time.perf_counter() - started
+    bundle = _opened(directory, scratch)
+    same, furthest, missing = _compare(bundle)
     rows = np.random.default_rng(5).integers(0, items, 2000).tolist()
-    agreement = _agreement(bundle, table, rows)
-    fallbacks = table.searched / len(rows)
-    ways = {"search": bundle.find, "table": table.find}
+    asked = [bundle.limits(PLAIN, row) for row in rows]
+    ways: dict[str, Callable[[Limits], Found | None]] = {
+        "search": lambda limits: plain.find(plain.vector(limits.own), limits),
+        "table": bundle.known,
+    }
     alone = dict.fromkeys(ways, float("inf"))
     for _ in range(10):
         for name, find in ways.items():
-            alone[name] = min(alone[name], _alone(find, bundle, rows))
+            alone[name] = min(alone[name], _alone(find, asked))
     apps = {name: _app(_opened(directory, scratch if name == "table" else None)) for name in ways}
     within = asyncio.run(bench_fast_path.race(apps, items=items, rounds=15, requests=1000))
     for app in apps.values():
@@ -193,7 +165,6 @@ def measure(directory: Path, scratch: Path, *, seconds: float, rounds: int) -> d
             server.process.terminate()
             server.process.wait(30)
     best = {name: max(found) for name, found in rates.items()}
-    size = sum((scratch / name).stat().st_size for name in (_POSITIONS, _SCORES))
     return {
         "items": items,
         "dim": bundle.manifest.embedding_dim,
@@ -203,10 +174,11 @@ def measure(directory: Path, scratch: Path, *, seconds: float, rounds: int) -> d
         "gain_alone": alone["search"] / alone["table"],
         "gain_within": within["search"] / within["table"],
         "gain_served": best["table"] / best["search"],
-        "table_bytes": size,
+        "table_bytes": (scratch / neighbours.NEIGHBOURS_FILE).stat().st_size,
         "build_seconds": build_seconds,
-        "agreement": agreement,
-        "fell_back": fallbacks,
+        "rows_as_searched": same,
+        "furthest_score": furthest,
+        "items_without_row": missing,
     }
 
 

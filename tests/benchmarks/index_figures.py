@@ -23,6 +23,7 @@ from components.index import space
 from components.index.build import build_index
 from components.index.config import IndexConfig
 from components.index.measure import Point, Questions
+from components.index.queries import Sample
 from components.index.tune import tune
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
@@ -85,7 +86,7 @@ def tuner(items: int = 30_000, dim: int = 64) -> list[Figure]:
     tuned = tune(items_of(items), vectors, queries[:2000], config)
     tuned_in = time.perf_counter() - started
     exact = BundleIndex(items_of(items), vectors, ExactSearcher(vectors))
-    asked = Questions(exact, queries[:1000], k=10, timed=config.latency_queries)
+    asked = Questions(exact, Sample.of_photos(queries[:1000]), k=10, timed=config.latency_queries)
     started = time.perf_counter()
     points: list[tuple[Point, Any]] = []
     for parameters in grid(items):
@@ -97,7 +98,7 @@ def tuner(items: int = 30_000, dim: int = 64) -> list[Figure]:
     grid_in = time.perf_counter() - started
     good = [one for one in points if one[0].recall_lower >= config.recall_target]
     rivals = [one for _, one in sorted(good, key=lambda one: one[0].cpu_ms)[:8]]
-    fresh = Questions(exact, queries[2000:], k=10, timed=2000)
+    fresh = Questions(exact, Sample.of_photos(queries[2000:]), k=10, timed=2000)
     # In turn, three times, so that a busy moment of the machine falls on all of them.
     times = [[fresh.measure(one).cpu_ms for one in (tuned.searcher, *rivals)] for _ in range(3)]
     ours, *theirs = np.min(times, axis=0)
@@ -152,7 +153,9 @@ def promise(seeds: int, items: int = 3000, dim: int = 32) -> list[Figure]:
         )
         tuned = tune(items_of(items), vectors, queries[:1000], config)
         index = BundleIndex(items_of(items), vectors, ExactSearcher(vectors))
-        fresh = Questions(index, queries[1000:], k=10, timed=1).measure(tuned.searcher)
+        fresh = Questions(index, Sample.of_photos(queries[1000:]), k=10, timed=1).measure(
+            tuned.searcher
+        )
         kept += fresh.recall >= tuned.held_out.recall_lower
         slack.append(fresh.recall - tuned.held_out.recall_lower)
     print(

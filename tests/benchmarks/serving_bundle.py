@@ -20,6 +20,7 @@ from components.contracts.bundle import Manifest, list_files, write_manifest
 from components.contracts.catalog import Item, write_items
 from components.contracts.files import sha256_file, write_json
 from components.contracts.images import admit
+from components.search import neighbours
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
 from components.search.scann_backend import ScannSearcher
@@ -120,6 +121,8 @@ def build(directory: Path, version: str, *, items: int, dim: int, seed: int, enc
         directory / "index/item_ids.npy",
         np.asarray([item_id(number) for number in range(items)]),
     )
+    index = BundleIndex.load(directory)
+    neighbours.write(index.searcher, index.vectors, index.products, directory, most_items=items)
     _write_golden(directory, Encoder(directory, dim=dim), photos(8))
     _seal(directory, version, items, dim)
     return directory
@@ -255,7 +258,9 @@ def make(
     for number in range(1, versions + 1):
         version = f"v{number}"
         target = directory / (f"{version}-encoder" if other_encoders and made else version)
-        if not (target / "manifest.json").exists():
+        # A bundle of before has no table of neighbours.
+        parts = (target / "manifest.json", target / neighbours.NEIGHBOURS_FILE)
+        if not all(part.exists() for part in parts):
             shutil.rmtree(target, ignore_errors=True)
             if made:
                 derive(made[0], target, version, other_encoder=other_encoders)

@@ -470,6 +470,10 @@ def test_a_hook_that_hangs_holds_nobody_up(desk: Desk, monkeypatch: pytest.Monke
     assert answer.code == 0
     assert desk.live == "v1"
     assert "still trying in the background" in answer.err
+    (process,) = events._left_behind
+    process.kill()
+    process.communicate()
+    events._left_behind.clear()
 
 
 @pytest.mark.parametrize("url", ["not a url", "ftp://x/y", "file:///etc/passwd"])

@@ -78,3 +78,11 @@ def test_proposals_become_rows_that_a_curator_can_append(tables):
     assert "Seating &gt; Bar stools" in (tables / "page.html").read_text()
     result = run(*arguments, "--votes", tables / "votes.csv")
     assert "unreliable_worker 2, the first: row 10, worker 'liar'" in result.output
+
+    (tables / "proposals.csv").write_text("item,worker,parent,name\nghost,a,seating,Thrones\nx\n")
+    earlier = (tables / "more.csv").read_text()
+    result = run(*arguments)
+    assert isinstance(result.exception, InputError)
+    assert "every row was set aside; nothing was written" in str(result.exception)
+    assert "unknown_item 1, the first: row 2" in result.output
+    assert (tables / "more.csv").read_text() == earlier

@@ -17,7 +17,9 @@ from components.contracts.bundle import Manifest, list_files, write_manifest
 from components.contracts.catalog import Item, write_items
 from components.contracts.files import sha256_bytes, sha256_file, write_json
 from components.contracts.taxonomy import Taxonomy
+from components.search import neighbours
 from components.search import searcher as search
+from components.search.query import Wanted
 from components.search.retrieval import BundleIndex
 from components.search.searcher import ExactSearcher, save
 from serving.engine import LoadedBundle
@@ -175,6 +177,21 @@ class Maker:
             encode=self.encode,
             timings={},
         )
+
+
+@pytest.fixture
+def small_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., LoadedBundle]:
+    """Gives a bundle a table of neighbours of three: it has six products, and not eleven."""
+    monkeypatch.setattr(neighbours, "PLAIN", Wanted(3))
+
+    def make(bundle: LoadedBundle) -> LoadedBundle:
+        (tmp_path / "index").mkdir(exist_ok=True)
+        products = bundle.items.products
+        neighbours.write(bundle.searcher, bundle.vectors, products, tmp_path, most_items=12)
+        bundle.neighbours = neighbours.NeighbourTable.load(tmp_path, 12)
+        return bundle
+
+    return make
 
 
 @pytest.fixture(scope="session")

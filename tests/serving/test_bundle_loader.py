@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
 from components.contracts.images import BadImageError
+from components.search import neighbours
+from components.search.query import Wanted
 from serving.bundle_loader import Loader, load
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported.
@@ -39,6 +42,28 @@ def test_a_flipped_byte_in_any_file_is_found_before_anything_is_loaded(maker, mo
             load(directory)
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
+
+
+def test_a_table_of_neighbours_is_taken_only_when_it_is_of_this_index(
+    maker, small_table, monkeypatch
+):
+    monkeypatch.setattr("serving.bundle_loader.PLAIN", Wanted(3))
+    directory = maker.bundle("v1")
+    assert load(directory).neighbours is None
+    small_table(load(directory))
+    table = directory / neighbours.NEIGHBOURS_FILE
+    shutil.copyfile(maker.root / neighbours.NEIGHBOURS_FILE, table)
+    maker.seal(directory, "v1")
+    assert load(directory).neighbours is not None
+    rows = np.load(table)
+    for wrong, message in (
+        (np.roll(rows, 2), "the table is not of this index"),
+        (rows[:-1], "expected 12 rows"),
+    ):
+        np.save(table, wrong)
+        maker.seal(directory, "v1")
+        with pytest.raises(InputError, match=message):
+            load(directory)
 
 
 def test_bundles_with_the_same_encoder_share_it_and_others_do_not(maker, saved_model):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from components.search.query import Wanted
 from serving.engine import Engine
-from serving.query import Wanted
 
 
 def ask(bundle, item_id, k=10, **wanted):
@@ -63,6 +63,26 @@ def test_many_queries_get_the_answers_of_single_ones(maker):
         assert found.positions == alone.positions
         assert found.scores == pytest.approx(alone.scores, abs=1e-6)
         assert found.starved == alone.starved
+
+
+def test_items_are_answered_from_the_table_and_where_it_cannot_by_a_search(maker, small_table):
+    bundle = small_table(maker.loaded("v1"))
+    wanted = [Wanted(3), Wanted(5), Wanted(3, taxon_id="lamp"), Wanted(3, min_score=0.9)]
+    asked = [bundle.limits(one, row) for one in wanted for row in range(12)]
+    known = [bundle.known(limits) for limits in asked]
+    assert [row is not None for row in known] == [True] * 12 + [False] * 36
+    for limits, found in zip(asked, bundle.find_items(asked), strict=True):
+        alone = bundle.find(bundle.vector(limits.own), limits)
+        assert (found.positions, found.starved) == (alone.positions, alone.starved)
+        assert found.scores == pytest.approx(alone.scores, abs=1e-6)
+    # What is withdrawn takes no part, and neither do rows that hold it.
+    bundle.hide(["orange1", "grey2"])
+    hidden = {bundle.items.position(name) for name in ("orange1", "grey2")}
+    limits = [bundle.limits(Wanted(3), row) for row in range(12)]
+    assert {bundle.known(one) is None for one in limits} == {True, False}
+    for one, found in zip(limits, bundle.find_items(limits), strict=True):
+        assert found.positions == bundle.find(bundle.vector(one.own), one).positions
+        assert hidden.isdisjoint(found.positions)
 
 
 def test_a_withdrawn_item_is_hidden_in_every_bundle_and_shown_again(maker):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from pathlib import Path
 
@@ -28,8 +29,8 @@ class FakeSource:
             raise self.error
         return self.version
 
-    def fetch(self, version):
-        self.fetched.append(version)
+    def fetch(self, version, *, kept=False):
+        self.fetched.append(f"{version}, as kept" if kept else version)
         return Fetched(Path(version), f"sums of {version}")
 
     def last_good(self):
@@ -273,6 +274,7 @@ def test_without_the_registry_the_last_good_bundle_starts_and_is_called_stale(se
     detail = engine.describe()
     assert detail["version"] == "v1"
     assert "stale_since" not in detail
+    assert source.fetched == ["v2, as kept", "v1"]
 
 
 def test_without_the_registry_and_without_a_last_good_bundle_there_is_no_start(setting):
@@ -288,6 +290,7 @@ def test_a_bad_first_bundle_gives_way_to_the_last_good_one(setting):
     asyncio.run(follower.start())
     detail = engine.describe()
     assert (detail["version"], detail["live"]) == ("v2", "bad")
+    assert source.fetched == ["bad", "v2, as kept"]
     assert detail["failed"] == {"version": "bad", "reason": "bundle bad is damaged"}
 
 
@@ -481,3 +484,22 @@ def test_a_failure_in_ones_own_turn_is_told(in_turns):
     asyncio.run(script())
     assert ("failed", "bad", "bundle bad is damaged") in turns.told
     assert engine.version == "v1"
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="no class for idle times here")
+def test_one_that_rests_loads_in_idle_times_only(maker):
+    bundle, loaded_in = maker.loaded("v1"), []
+    source = FakeSource("v1")
+
+    def load(directory, *, verified=""):
+        loaded_in.append(os.sched_getscheduler(threading.get_native_id()))
+        return bundle
+
+    follower = Follower(Engine(), source, load, poll_seconds=0.01, retry_seconds=1000)
+    with contextlib.closing(follower):
+        asyncio.run(follower.start())
+        follower.yield_to_others()
+        source.version = "v2"
+        asyncio.run(follower.look())
+    assert loaded_in == [os.SCHED_OTHER, os.SCHED_IDLE]
+    assert os.sched_getscheduler(threading.get_native_id()) == os.SCHED_OTHER

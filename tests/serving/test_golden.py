@@ -6,8 +6,8 @@ import pytest
 
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, write_json
+from components.search.query import Limits
 from serving import golden
-from serving.query import Limits
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from components.search.query import Wanted
 from serving import lookup
 from serving.problems import Problem
-from serving.query import Wanted
 from serving.question import Question
 
 

@@ -80,7 +80,10 @@ def test_two_bundles_answer_side_by_side(ask):
     first, second = ids(page)
     assert first == second
     assert "5 of 5 in common." in page.text
-    assert ids(ask("GET", "/?item=red1&compare=nothing")) == [first]
+    assert "memory" not in page.text
+    page = ask("GET", "/?item=red1&compare=<gone>")
+    assert ids(page) == [first]
+    assert "Version &lt;gone&gt; is not in this server&#x27;s memory; same can" in page.text
 
 
 def test_the_bundle_on_trial_can_be_chosen(ask, app, strange, monkeypatch):

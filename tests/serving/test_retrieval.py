@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from components.search.query import Wanted
 from serving.image_threads import ImageThreads
 from serving.load_shedding import LoadShedding
 from serving.photos import Photos
 from serving.problems import Problem
-from serving.query import Wanted
 from serving.question import Call
 from serving.retrieval import Retrieval
 from serving.settings import Settings
@@ -109,6 +109,20 @@ def test_a_photo_waits_is_embedded_and_is_searched_for(bundle, maker):
     found, heard = run(script)
     assert bundle.items.ids[found.positions[0]] == "red1"
     assert heard.stages == ["queue", "encode", "search"]
+
+
+def test_what_the_table_knows_is_not_searched_for_however_slow_that_is(bundle, small_table):
+    small_table(bundle).search_seconds = 1.0
+    bundle.searcher = None
+
+    async def script(retrieval, _):
+        now = retrieval.like_item_now(bundle, 0, Wanted(3))
+        (many,) = await retrieval.like_items(bundle, [0], Wanted(3), CALL)
+        return now, await retrieval.like_item(bundle, 0, Wanted(3), CALL), many
+
+    (now, found, many), heard = run(script)
+    assert now == found == many
+    assert heard.stages == ["queue", "search", "search"]
 
 
 def test_what_is_too_late_is_not_begun(bundle):

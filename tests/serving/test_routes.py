@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from components.contracts.errors import LookalikeError
+from components.contracts.images import BadImageError
 from components.registry import query_log, withdrawals
 from components.registry.object_store import open_store
 from serving.answers import BatchAnswer, SearchAnswer, SimilarAnswer
@@ -255,6 +256,13 @@ def test_a_start_without_the_registry_knows_what_was_withdrawn(store, tmp_path):
     again = Withdrawn(store, "demo", [engine], copy=copy)
     again.start_from_copy()
     assert engine.withdrawn == {"a"}
+    # A folder that is not mounted looks like a registry in which nothing was ever withdrawn.
+    elsewhere = open_store(str(tmp_path / "not-mounted"))
+    again = Withdrawn(elsewhere, "demo", [engine], copy=copy)
+    again.start_from_copy()
+    again.look()
+    assert engine.withdrawn == {"a"}
+    assert "withdrawals/demo.json is gone" in again.problem
     copy.write_text("broken")
     Withdrawn(store, "demo", [Engine()], copy=copy).start_from_copy()
 
@@ -377,6 +385,24 @@ def test_a_failing_canary_hurts_nobody_and_is_switched_off_everywhere(open_site,
     elsewhere.engine.swap(maker.loaded("v3"))
     elsewhere.look()
     assert elsewhere.bundle is not None
+
+
+def test_a_canary_that_refuses_photos_which_the_live_bundle_takes_has_failed(open_site, maker):
+    bad = maker.loaded("v2")
+
+    def refuse(_):
+        raise BadImageError("undecodable_image", "the preprocessing graph cannot decode the image")
+
+    bad.encode = refuse
+    trial = trial_of(bad, "canary", share=1.0, min_answers=5)
+    site = open_site(trial=trial)
+    for _ in range(5):
+        answer = site.ask("POST", "/v1/search", content=maker.png((220, 30, 30)))
+        assert (answer.status_code, answer.json()["version"]) == (200, "v1")
+        # An item that it does not hold says nothing against it.
+        assert site.ask("GET", "/v1/items/nobody/similar").status_code == 404
+    assert trial.figures.summary().failed == 1.0
+    assert trial.bundle is None
 
 
 def test_a_shadow_is_compared_and_answers_nobody(open_site, maker):

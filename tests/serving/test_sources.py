@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,20 @@ def test_without_the_registry_a_whole_bundle_of_the_cache_is_good(registry, tmp_
     (fetched.directory / "items.jsonl").write_text("")
     with pytest.raises(LookalikeError):
         source.fetch("v1")
+
+
+def test_where_the_registry_s_folder_is_not_mounted_what_was_kept_is_good_if_whole(
+    registry, tmp_path
+):
+    source = ChannelSource(registry.uri, "demo", tmp_path / "cache", max_bytes=GIB)
+    fetched = source.fetch("v1")
+    Path(registry.uri).rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="there is no version 'v1'"):
+        source.fetch("v1")
+    assert source.fetch("v1", kept=True) == fetched
+    (fetched.directory / "items.jsonl").write_text("")
+    with pytest.raises(InputError, match="there is no version 'v1'"):
+        source.fetch("v1", kept=True)
 
 
 def test_two_registries_do_not_share_a_version(registry, maker, tmp_path):

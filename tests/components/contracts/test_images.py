@@ -65,6 +65,28 @@ def test_a_plain_jpeg_is_known_by_its_header_and_markers(mode):
     assert plain_jpeg(b"") is None
 
 
+def test_a_plain_jpeg_keeps_the_limits_whether_it_has_metadata_or_not():
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    for data in (encode(upright(), "JPEG"), encode(upright(), "JPEG", exif=exif)):
+        assert plain_jpeg(data) == (32, 24)
+        assert plain_jpeg(data, ImageLimits(max_bytes=len(data) - 1)) is None
+        assert plain_jpeg(data, ImageLimits(max_pixels=32 * 24 - 1)) is None
+        assert plain_jpeg(data, ImageLimits(min_side=25)) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(2, 12), (3, 255), (5, 0), (7, 4)], ids=["bits", "height", "width", "parts"]
+)
+def test_an_odd_frame_is_left_to_those_who_know_more(at, value):
+    data = bytearray(encode(upright(), "JPEG"))
+    frame = data.index(b"\xff\xc0") + 2
+    assert data[frame + 2] == 8
+    data[frame + at : frame + at + (2 if value == 0 else 1)] = bytes(2 if value == 0 else [value])
+    found = plain_jpeg(bytes(data), ImageLimits(max_pixels=100_000))
+    assert found is None
+
+
 def test_what_admit_corrects_is_no_plain_jpeg():
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -284,3 +306,13 @@ def test_a_path_with_a_null_byte_is_refused():
     with pytest.raises(BadImageError) as error:
         read_image("a\0b")
     assert error.value.reason == "unreadable_image"
+
+
+def test_a_file_that_comes_in_parts_is_read_whole(tmp_path, monkeypatch):
+    data = encode(upright(), "JPEG")
+    (tmp_path / "a.jpg").write_bytes(data)
+    read = os.read
+    monkeypatch.setattr(images.os, "read", lambda fd, most: read(fd, min(most, 100)))
+    assert read_image(str(tmp_path / "a.jpg")) == data
+    with pytest.raises(BadImageError, match="at most 300 bytes"):
+        read_image(str(tmp_path / "a.jpg"), ImageLimits(max_bytes=300))

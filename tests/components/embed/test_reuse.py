@@ -110,7 +110,7 @@ def test_a_day_without_changes_takes_every_shard_over_and_reads_no_image(shop, m
     first = shop.day()
     assert (first["shards"], first["reused_shards"], first["computed"]) == (4, 0, 20)
     before = shop.files()
-    monkeypatch.setattr("components.embed.pipeline.read_image", None)
+    monkeypatch.setattr("components.contracts.image_reading.read_image", None)
     second = shop.day()
     assert (second["shards"], second["reused_shards"]) == (4, 4)
     assert (second["reused"], second["computed"]) == (20, 0)

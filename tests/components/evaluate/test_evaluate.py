@@ -8,6 +8,7 @@ from components.contracts.bundle import MANIFEST_FILE
 from components.contracts.catalog import Query
 from components.contracts.errors import InputError
 from components.contracts.files import read_json, read_json_lines, sha256_file
+from components.contracts.near_duplicates import NEAR_DUPLICATES_FILE, NearDuplicates
 from components.contracts.verdict import Verdict
 
 
@@ -38,6 +39,20 @@ def test_a_good_candidate_passes_and_everything_is_written(world):
     assert not (output / "results/incumbent.jsonl").exists()
     assert any("no incumbent" in note for note in verdict.notes)
     assert any("server was not started" in note for note in verdict.notes)
+
+
+def test_copies_of_what_was_trained_on_are_not_unseen(world):
+    embeddings, bundle = world.bundle()
+    products = sorted({item.product_id for item in world.items})
+    # The first four were not trained on; the first shares an image with one that was, the second
+    # with the third.
+    NearDuplicates(products=((products[0], products[9]), (products[1], products[2]))).write(
+        world.checked / NEAR_DUPLICATES_FILE
+    )
+    world.evaluate(embeddings, bundle)
+    metrics = read_json(world.root / "evaluation/metrics.json")
+    assert metrics["shopper_unseen"]["queries"] == 3
+    assert metrics["items_unseen"]["queries"] == 6
 
 
 def test_answers_hold_one_image_a_product(world):

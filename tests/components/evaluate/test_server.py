@@ -34,7 +34,7 @@ def validate(world, tmp_path, monkeypatch):
 
     registry = world.publish(bundle)
 
-    def run(mode="", config=CONFIG, program=FAKE):
+    def run(mode="", config=CONFIG, program=FAKE, registry=registry):
         monkeypatch.setenv("MODE", mode)
         launch = Launch(registry, read_manifest(bundle).version, server=program)
         checks, figures = server.validate(bundle, launch, config)
@@ -50,6 +50,13 @@ def is_running(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.server
+def test_a_registry_named_by_a_path_from_here_is_found(validate, monkeypatch):
+    monkeypatch.chdir(validate.registry.parent)
+    checks, _ = validate(registry=validate.registry.name)
+    assert {check.status for check in checks.values()} == {"pass"}
 
 
 @pytest.mark.server

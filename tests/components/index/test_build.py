@@ -1,5 +1,6 @@
 import hashlib
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def test_the_bundle_is_whole_and_says_where_it_came_from(inputs):
         "index/config.json",
         "index/item_ids.npy",
         "index/vectors.npy",
+        "index/neighbours.npy",
         "index/curve.json",
         "golden/queries.npy",
         "golden/answers.json",
@@ -48,6 +50,7 @@ def test_the_bundle_is_whole_and_says_where_it_came_from(inputs):
         "golden/images/001.png",
     }
     assert set(manifest.files) == expected
+    assert manifest.index["neighbour_table"] is True
     assert "recall" in (inputs.root / "report.html").read_text()
 
 
@@ -57,6 +60,12 @@ def test_items_stay_in_catalog_order_with_their_own_vectors(inputs):
     assert [item.item_id for item in index.items] == [item.item_id for item in inputs.items]
     np.testing.assert_array_equal(index.vectors, inputs.vectors)
     assert index.answer(inputs.vectors[7:8], 1)[0].item_ids == ["i07"]
+
+
+def test_a_catalog_past_the_limit_gets_no_table_of_neighbours(inputs):
+    manifest = inputs.build(replace(CONFIG, neighbour_items=29))
+    assert manifest.index["neighbour_table"] is False
+    assert "index/neighbours.npy" not in manifest.files
 
 
 def test_golden_queries_are_answered_the_same_after_loading(inputs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +17,8 @@ from components.contracts.files import read_json, write_json
 from components.index.build import build_index
 from components.index.config import IndexConfig
 from components.index.delta import DeltaConfig, RebuildDueError, build_delta
+from components.search.neighbours import NeighbourTable
+from components.search.query import Limits
 from components.search.retrieval import BundleIndex
 
 DIM = 8
@@ -116,6 +120,28 @@ def test_items_are_added_replaced_and_taken_out(shelf):
         assert hits.item_ids[0] == f"i{number:03}"
     everything = index.answer(vectors(1, seed=3), 100)[0]
     assert sorted(everything.item_ids) == sorted(i.item_id for i in index.items)
+
+
+def test_the_table_of_neighbours_is_made_anew_or_left_out(shelf):
+    bundle = shelf.delta([item(100)], ["i003"], values=shelf.vectors[5:6])
+    index = BundleIndex.load(bundle)
+    table = NeighbourTable.load(bundle, len(index.items))
+    assert read_manifest(bundle).index["neighbour_table"] is (table is not None)
+    if table is None:
+        assert hasattr(index.searcher, "sizes")
+        return
+    for own, one in enumerate(index.items):
+        limits = Limits(10, own=own, product=int(index.products[own]))
+        vector = index.vectors[own : own + 1]
+        (hits,) = index.answer(vector, 10, exclude_products=[{one.product_id}])
+        row = table.answer(limits)
+        assert [index.items[position].item_id for position in row.positions] == hits.item_ids
+    # The new item is a picture like i005's: that one's row knows of it.
+    own = index.position("i005")
+    row = table.answer(Limits(10, own=own, product=int(index.products[own])))
+    assert index.items[row.positions[0]].item_id == "i100"
+    small = shelf.delta([], ["i009"], config=replace(CONFIG, neighbour_items=10))
+    assert NeighbourTable.load(small, 59) is None
 
 
 def test_a_delta_is_a_version_of_its_own(shelf):

@@ -3,6 +3,7 @@ import pytest
 
 from components.contracts.catalog import Item
 from components.index.measure import Questions
+from components.index.queries import Sample
 from components.search import searcher as search
 from components.search.retrieval import BundleIndex
 from components.search.searcher import ExactSearcher, IndexParameters
@@ -15,7 +16,8 @@ def unit(rows, dim=16, seed=0):
 
 def questions(vectors, queries, k=5):
     items = [Item(f"i{n}", "", "", "root", f"p{n}") for n in range(len(vectors))]
-    return Questions(BundleIndex(items, vectors, ExactSearcher(vectors)), queries, k=k, timed=5)
+    exact = BundleIndex(items, vectors, ExactSearcher(vectors))
+    return Questions(exact, Sample.of_photos(queries), k=k, timed=5)
 
 
 class Blind:
@@ -45,6 +47,43 @@ def test_recall_is_counted_against_exact_search():
     assert 0 < point.p50_ms <= point.p95_ms
     assert point.cpu_ms > 0
     assert point.to_json()["parameters"]["backend"] == "ah"
+
+
+def test_the_kind_of_query_that_fares_worse_counts():
+    vectors, photos = unit(200), unit(30, seed=1)
+    items = [Item(f"i{n}", "", "", "root", f"p{n // 2}") for n in range(200)]
+    index = BundleIndex(items, vectors, ExactSearcher(vectors))
+
+    def asked(rows):
+        mixed = np.concatenate([photos, vectors[rows]])
+        left_out = ("",) * len(photos) + tuple(items[row].product_id for row in rows)
+        return Questions(index, Sample(mixed, left_out), k=5, timed=5)
+
+    class Forgetful(Blind):
+        """Finds everything for a photo, and for an item all but the second nearest product."""
+
+        def search(self, vectors, k):
+            indices, scores = self._exact.search(vectors, k)
+            own = scores[:, 0] > 0.9999
+            return np.where(own[:, None] & (np.arange(k) == 3), -1, indices), scores
+
+    searcher = Forgetful(vectors)
+    photos_alone = asked([]).measure(searcher)
+    assert photos_alone.recall == 1.0
+    mixed = asked(range(0, 120, 4)).measure(searcher)
+    assert mixed.recall < 0.9
+    assert mixed.recall_lower < mixed.recall
+    # An item's own product is no answer: finding it makes up for nothing.
+    assert asked(range(0, 120, 4)).measure(ExactSearcher(vectors)).recall == 1.0
+
+
+def test_a_lone_product_has_nothing_to_find():
+    vectors = unit(30)
+    items = [Item(f"i{n}", "", "", "root", "p") for n in range(30)]
+    index = BundleIndex(items, vectors, ExactSearcher(vectors))
+    asked = Questions(index, Sample(vectors, ("p",) * 30), k=5, timed=0)
+    point = asked.measure(Blind(vectors))
+    assert (point.recall, point.recall_lower) == (0.0, 0.0)
 
 
 def test_more_confidence_promises_less():

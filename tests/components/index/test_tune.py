@@ -10,7 +10,7 @@ from components.index.measure import Point
 from components.index.tune import tune
 from components.search.searcher import ExactSearcher, IndexParameters
 
-SMALL = {"tuning_queries": 400, "latency_queries": 20, "recall_at": 5}
+SMALL = {"tuning_queries": 800, "latency_queries": 20, "recall_at": 5}
 
 
 def unit(rows, dim=16, seed=0):

@@ -17,6 +17,9 @@ def test_confusions_by_hand(tmp_path):
     guesses = ["sofa", "stool", "stool", "desk"] + ["stool", "sofa", "stool"] + ["desk"] * 2
     found = summarise(truths, guesses, taxonomy=tree(tmp_path))
     assert (found["images"], found["right"]) == (9, 5)
+    assert found["departments"] == {
+        "Desks": {"images": 2, "right": 2}, "Seats": {"images": 7, "right": 3},
+    }  # fmt: skip
     assert [(p["label"], p["guess"], p["times"], p["of"]) for p in found["pairs"]] == [
         ("sofa", "stool", 2, 4), ("sofa", "desk", 1, 4), ("stool", "sofa", 1, 3),
     ]  # fmt: skip

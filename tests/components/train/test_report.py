@@ -4,7 +4,8 @@ from components.train.report import chart, training_report
 HISTORY = [
     {
         "epoch": epoch, "loss": 3.0 / epoch, "learning_rate": 0.1, "images_per_second": 100.0,
-        "input_stall_share": 0.02, "input_size": 32, "train": {"leaf": 0.2 * epoch},
+        "input_stall_share": 0.02, "scaling_efficiency": 0.875, "input_size": 32,
+        "train": {"leaf": 0.2 * epoch},
         **({"unseen": {"leaf": 0.3}} if epoch == 2 else {}),
     }
     for epoch in (1, 2)
@@ -23,6 +24,7 @@ def card(history):
         unseen_examples=4,
         history=history,
         export_difference=1e-7,
+        departments={"Seats": {"images": 8, "right": 6}} if history else {},
     )
 
 
@@ -32,6 +34,9 @@ def test_the_report_is_one_page_with_curves():
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "<script" not in page
     assert "noise 0.1" in page
+    assert "87.5%" in page
+    assert "<td>Seats</td>" in page
+    assert "75.0%" in page
 
 
 def test_a_run_without_steps_has_a_report_too():
@@ -52,6 +57,7 @@ def test_the_card_tells_data_metrics_and_limits():
     text = to_markdown(card(HISTORY))
     assert "20 catalog images of 5 products" in text
     assert "| leaf | 40.0% | 30.0% |" in text
+    assert "| Seats | 8 | 75.0% |" in text
     assert "## Limits" in text
     assert "| product | " not in text
 

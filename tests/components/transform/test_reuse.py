@@ -10,6 +10,7 @@ from PIL import Image
 
 from components.contracts import catalog
 from components.contracts.files import sha256_bytes
+from components.contracts.progress import Tally
 from components.registry.kept import KeptFile
 from components.transform import kept_images
 from components.transform.config import TransformConfig
@@ -68,7 +69,7 @@ def test_a_day_like_the_one_before_decodes_nothing_and_gives_the_same(shop, monk
     first = shop.day()
     assert (first["decoded"], first["taken_over"]) == (30, 0)
     shards, statistics = shop.shards(), shop.statistics()
-    monkeypatch.setattr("components.transform.prepare.read_image", None)
+    monkeypatch.setattr("components.contracts.image_reading.read_image", None)
     second = shop.day()
     assert (second["decoded"], second["taken_over"]) == (0, 30)
     assert shop.shards() == shards
@@ -155,11 +156,15 @@ def test_one_bad_copy_of_an_image_costs_only_itself(shop):
     assert (dead.key, dead.reason) == ("twin", "missing_image")
 
 
-def test_two_workers_write_what_one_writes(shop):
+def test_two_workers_write_what_one_writes_and_tell_how_far_they_are(shop, monkeypatch):
     shop.day()
     shards, statistics = shop.shards(), shop.statistics()
+    told = []
+    read = Tally.read
+    monkeypatch.setattr(Tally, "read", lambda self: told.append(read(self)) or told[-1])
     figures = shop.day(dataclasses.replace(CONFIG, workers=2), registry=False)
     assert figures["decoded"] == 30
+    assert told[-1] == (30, 0)
     assert shop.shards() == shards
     assert shop.statistics() == statistics
 

@@ -12,10 +12,21 @@ from PIL import Image
 from components.contracts import catalog
 from components.contracts.errors import InputError, LookalikeError
 from components.contracts.images import admit, read_image
+from components.contracts.near_duplicates import NEAR_DUPLICATES_FILE, NearDuplicates
 from components.transform.config import TransformConfig
 from components.transform.transform import transform_examples
 
-from .conftest import BLUE, BROKEN, FORMATS, GREY_16, RED, TREE, make_checked
+from .conftest import (
+    BLUE,
+    BROKEN,
+    FORMATS,
+    GREY_16,
+    RED,
+    TREE,
+    encode,
+    make_checked,
+    products_of,
+)
 
 SIZE = 24
 CONFIG = TransformConfig(
@@ -156,6 +167,25 @@ def test_only_the_training_split_is_analysed(outcome, train):
     assert found["channel_std"] == pytest.approx(pixels.std(axis=0), abs=0.05)
 
 
+def test_a_product_whose_copy_is_trained_on_is_trained_on(tmp_path):
+    trained, unseen = products_of("train"), products_of("unseen")
+    chosen = [*trained[:6], *unseen[:2]]
+    colours = [(20 * n, 90, 200 - 20 * n) for n in range(8)]
+    images = {
+        f"i{n}": (encode(Image.new("RGB", (32, 32), colour)), "chair", product)
+        for n, (colour, product) in enumerate(zip(colours, chosen, strict=True))
+    }
+    checked = make_checked(tmp_path, images)
+    NearDuplicates(items=(("i0", "i6"),), products=(tuple(sorted((trained[0], unseen[0]))),)).write(
+        checked / NEAR_DUPLICATES_FILE
+    )
+    assert run(checked, tmp_path)["trained_for_a_copy"] == 1
+    assert {one["product_id"] for one in examples(tmp_path, "unseen").values()} == {unseen[1]}
+    assert statistics(tmp_path)["near_duplicates"] == {"products": 2, "trained_for_a_copy": 1}
+    report = (tmp_path / "report.html").read_text()
+    assert "2 products share an image with another one" in report
+
+
 def test_the_saved_graph_gives_the_pixels_that_are_on_disk(awkward, outcome, train):
     folder, _ = outcome
     output = tft.TFTransformOutput(str(folder / "graph"))
@@ -177,6 +207,22 @@ def test_the_saved_graph_gives_the_pixels_that_are_on_disk(awkward, outcome, tra
     mean = results["channel_mean"].numpy()
     assert mean.shape == (len(names), 3)
     assert mean[0] == pytest.approx(statistics(folder)["channel_mean"], abs=0.001)
+
+
+def test_a_rare_label_is_trained_as_an_ancestor(awkward, train, tmp_path):
+    # All lamps are table lamps, so their department is as rare as they are.
+    lamps = [TREE.class_id("lamps"), TREE.class_id("table-lamp")]
+    count = sum(e["label_path"] == lamps for e in train.values())
+    figures = run(awkward, tmp_path, dataclasses.replace(CONFIG, min_class_images=count + 1))
+    found = examples(tmp_path, "train")
+    assert train["plain"]["label_path"] == lamps
+    assert found["plain"]["label_path"] == []
+    assert found["deep"]["label_path"] == train["deep"]["label_path"]
+    rare = statistics(tmp_path)["rare_classes"]
+    assert rare["table-lamp"] == {"images": count, "trained_as": TREE.root}
+    assert figures["rare_classes"] == len(rare)
+    report = (tmp_path / "report.html").read_text()
+    assert "its product alone" in report
 
 
 def test_the_report_shows_images_and_reasons(outcome):

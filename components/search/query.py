@@ -3,19 +3,23 @@
 The rule is the one of `components.search.retrieval.BundleIndex.answer`, by which the golden
 queries and all measured answers were made: the nearest items, one image a product. A test holds
 the two equal. This one is written for single queries, which it answers in a tenth of the time,
-and knows the filters of the API.
+and knows the filters of the API. The server asks through it, and so does the index step when it
+writes down beforehand what looks like each item (`components.search.neighbours`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from components.search.retrieval import FIRST_FETCH, NEXT_FETCH
 from components.search.searcher import Indices, Searcher, Vectors
-from serving.item_table import ItemTable
-from serving.taxon_filter import Part
+
+# Of each item: a number for its product.
+Products = npt.NDArray[np.integer[Any]]
 
 # A filter that leaves too few is passed faster: such answers are recorded nowhere.
 _NEXT_FETCH_OF_PART = 4
@@ -42,6 +46,21 @@ class Wanted:
     taxon_id: str = ""
     min_score: float = -1.0
     exclude_same_product: bool = True
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the catalog.
+
+    Attributes:
+        taxon_id: The node that it lies at or below.
+        mask: bool `[items]`: which items belong to it.
+        rows: int64, their positions, ascending.
+    """
+
+    taxon_id: str
+    mask: npt.NDArray[np.bool_]
+    rows: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +127,26 @@ def _most(items: int, limits: Limits) -> int:
 
 
 def find(
-    searcher: Searcher, vectors: Vectors, items: ItemTable, query: Vectors, limits: Limits
+    searcher: Searcher, vectors: Vectors, products: Products, query: Vectors, limits: Limits
 ) -> Found:
     """Answers one query.
 
     Args:
         searcher: Over `vectors`.
         vectors: float32 `[items, dim]`, unit norm.
-        items: In the same order.
+        products: Of the items, in the same order.
         query: float32 `[1, dim]`, unit norm.
         limits: What the answer may hold.
     """
     if is_exact(limits):
-        return _exact(vectors, items, query, limits)
-    indices, scores = searcher.search(query, first_fetch(len(items), limits))
-    return finish(searcher, items, query, limits, indices[0], scores[0])
+        return _exact(vectors, products, query, limits)
+    indices, scores = searcher.search(query, first_fetch(len(products), limits))
+    return finish(searcher, products, query, limits, indices[0], scores[0])
 
 
 def finish(
     searcher: Searcher,
-    items: ItemTable,
+    products: Products,
     query: Vectors,
     limits: Limits,
     indices: Indices,
@@ -137,17 +156,17 @@ def finish(
 
     Args:
         searcher: Over the items' vectors.
-        items: The bundle's items.
+        products: Of the index's items.
         query: float32 `[1, dim]`.
         limits: What the answer may hold.
         indices: int64 `[fetched]`: the first neighbours, nearest first, padded with -1.
         scores: float32 `[fetched]`: their cosines.
     """
-    most = _most(len(items), limits)
+    most = _most(len(products), limits)
     growth = NEXT_FETCH if limits.part is None else _NEXT_FETCH_OF_PART
     while True:
         fetched = len(indices)
-        found = choose(items, indices, scores, limits)
+        found = choose(products, indices, scores, limits)
         found.examined = fetched
         # Below the smallest score there is nothing more to find.
         if len(found.positions) == limits.k or fetched >= most or scores[-1] < limits.min_score:
@@ -157,11 +176,11 @@ def finish(
         indices, scores = more[0], values[0]
 
 
-def choose(items: ItemTable, indices: Indices, scores: Vectors, limits: Limits) -> Found:
+def choose(products: Products, indices: Indices, scores: Vectors, limits: Limits) -> Found:
     """Returns the best neighbours that an answer may hold, one image a product.
 
     Args:
-        items: The bundle's items.
+        products: Of the index's items.
         indices: int64 `[n]`: positions, nearest first, padded with -1 at the end.
         scores: float32 `[n]`: their cosines.
         limits: What the answer may hold.
@@ -172,11 +191,11 @@ def choose(items: ItemTable, indices: Indices, scores: Vectors, limits: Limits) 
     seen = {limits.product}
     k, own, smallest, withdrawn = limits.k, limits.own, limits.min_score, limits.withdrawn
     allowed = None if limits.part is None else limits.part.mask[indices].tolist()
-    products = items.products[indices].tolist()
+    product_of = products[indices].tolist()
     for place, (position, score) in enumerate(zip(indices.tolist(), scores.tolist(), strict=True)):
         if position < 0 or score < smallest:
             break
-        product = products[place]
+        product = product_of[place]
         if (
             product in seen
             or position == own
@@ -193,12 +212,12 @@ def choose(items: ItemTable, indices: Indices, scores: Vectors, limits: Limits) 
     return Found(positions, cosines)
 
 
-def _exact(vectors: Vectors, items: ItemTable, query: Vectors, limits: Limits) -> Found:
+def _exact(vectors: Vectors, products: Products, query: Vectors, limits: Limits) -> Found:
     assert limits.part is not None
     rows = limits.part.rows
     scores = vectors[rows] @ query[0]
     order = np.lexsort((rows, -scores))
-    found = choose(items, rows[order], scores[order], limits)
+    found = choose(products, rows[order], scores[order], limits)
     found.examined = len(rows)
     found.starved = len(found.positions) < limits.k
     return found

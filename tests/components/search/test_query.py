@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from components.contracts.catalog import Item, write_items
 from components.contracts.taxonomy import Taxonomy
+from components.search import query
+from components.search.query import Limits
 from components.search.retrieval import BundleIndex
 from components.search.searcher import ExactSearcher
-from serving import query
 from serving.item_table import ItemTable
-from serving.query import Limits
 from serving.taxon_filter import TaxonFilter
 
 TAXONOMY = Taxonomy.parse(
@@ -50,7 +50,7 @@ class Approximate(ExactSearcher):
 
 def find(shop, vector, limits):
     items, vectors, _ = shop
-    return query.find(ExactSearcher(vectors), vectors, items, vector, limits)
+    return query.find(ExactSearcher(vectors), vectors, items.products, vector, limits)
 
 
 def expected(shop, vector, *, k, allowed):
@@ -75,7 +75,7 @@ def test_it_answers_as_the_index_that_everything_was_measured_with(shop, seed, k
     products = [[]] if exclude < 0 else [[records[exclude].product_id]]
     index = BundleIndex(records, vectors, searcher)
     theirs = index.answer(vector, k, exclude_products=products)[0]
-    ours = query.find(searcher, vectors, items, vector, Limits(k=k, product=product))
+    ours = query.find(searcher, vectors, items.products, vector, Limits(k=k, product=product))
     assert ours.positions == theirs.positions
     assert ours.scores == pytest.approx(theirs.scores, abs=1e-6)
     assert ours.starved is False
@@ -92,7 +92,7 @@ def test_where_products_have_many_views_it_asks_again_as_the_index_does(tmp_path
     index = BundleIndex(records, vectors, searcher)
     for row in range(0, 400, 7):
         theirs = index.answer(vectors[row : row + 1], 5)[0]
-        ours = query.find(searcher, vectors, items, vectors[row : row + 1], Limits(k=5))
+        ours = query.find(searcher, vectors, items.products, vectors[row : row + 1], Limits(k=5))
         assert ours.positions == theirs.positions
 
 
