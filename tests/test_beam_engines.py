@@ -240,9 +240,12 @@ LOST = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadException
 
 @LOST
 @pytest.mark.portable
-def test_a_worker_of_the_local_runner_killed_in_mid_bundle_stops_with_a_reason(trapped, tmp_path):
+@pytest.mark.parametrize("killed", [1, 2])
+def test_a_worker_of_the_local_runner_killed_in_mid_bundle_stops_with_a_reason(
+    killed, trapped, tmp_path
+):
     checked, server = trapped
-    server.spring = lambda: [os.kill(pid, signal.SIGKILL) for pid in local_workers()]
+    server.spring = lambda: [os.kill(pid, signal.SIGKILL) for pid in local_workers()[:killed]]
     with pytest.raises(LookalikeError, match=r"transform: Apache Beam gave the job up .* run the"):
         transformed(
             checked,
@@ -253,14 +256,15 @@ def test_a_worker_of_the_local_runner_killed_in_mid_bundle_stops_with_a_reason(t
 
 
 def local_workers() -> list[int]:
-    """Processes of Beam's workers below this one."""
+    """Processes of Beam's workers below this one, without the shells that Beam starts them by."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"apache_beam.runners.worker.sdk_worker_main" in command and is_below_me(process):
+        words = command.split(b"\0")
+        if b"apache_beam.runners.worker.sdk_worker_main" in words and is_below_me(process):
             found.append(int(process.name))
     return found
 

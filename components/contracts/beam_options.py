@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from components.contracts.beam_workers import lost_workers_are_told
 from components.contracts.errors import InputError, LookalikeError
 
 # Runners whose own options (Flink's Java ones, say) Beam for Python cannot know.
@@ -124,7 +125,7 @@ def beam_job(pipeline: Any, step: str) -> Iterator[Any]:
     from apache_beam.options.pipeline_options import TestOptions  # noqa: PLC0415
 
     try:
-        with pipeline:
+        with lost_workers_are_told(), pipeline:
             yield pipeline
     except RuntimeError as error:
         if isinstance(error, LookalikeError) or not any(one in str(error) for one in _LOST):
