@@ -1,8 +1,8 @@
 """transform and embed on engines outside this process, by Beam's portable job API.
 
-Prism is the portable runner that comes with Beam, one program (`make prism`); Flink is a local
-cluster inside Beam's job server (`make flink-job-server`). What a worker can rely on is the same in
-both: nothing but the serialised pipeline and the folders that it sees.
+Prism is the portable runner that comes with Beam, one program (`make .tools/prism`); Flink is a
+local cluster inside Beam's job server (`make test-flink` fetches it). What a worker can rely on is
+the same in both: nothing but the serialised pipeline and the folders that it sees.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def until(done, process, seconds=300):
 def options(engine: str, address: str) -> tuple[str, ...]:
     workers = ("--environment_type=EXTERNAL", f"--environment_config={address}")
     if engine == "prism":
-        assert PRISM.is_file(), f"{PRISM}: expected Beam's prism; make it: make prism"
+        assert PRISM.is_file(), f"{PRISM}: expected Beam's prism; make it: make .tools/prism"
         return ("--runner=PrismRunner", f"--prism_location={PRISM}", *workers)
     assert Path(FLINK_JAR).is_file(), (
         f"LOOKALIKE_FLINK_JOB_SERVER_JAR={FLINK_JAR!r}: expected the job server's jar; "
-        "make flink-job-server downloads it"
+        "make test-flink downloads it"
     )
     return (
         "--runner=FlinkRunner", f"--flink_job_server_jar={FLINK_JAR}", "--flink_master=[local]",
