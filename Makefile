@@ -16,18 +16,21 @@ help:  ## Show this help
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | \
 		awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
+# A lock names everything, so pip resolves nothing: asked to, it takes an extra of a pinned package
+# for a wish for the newest one, which has no hash here.
 $(VENV)/.local: infra/locks/local.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		f"expected Python 3.11 or newer, found {sys.version.split()[0]}; try: make PYTHON=python3.11")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing packages into $(VENV) (about 2.7 GB, some minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/local.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r infra/locks/local.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.local infra/locks/dev.txt
 	@echo "installing the test tools into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r infra/locks/dev.txt
+	@$(BIN)/python -m pip check
 	@touch $@
 
 .PHONY: install

@@ -64,6 +64,19 @@ def test_locks_have_hashes_and_name_no_index(name):
     assert "--index" not in text
 
 
+@pytest.mark.parametrize("file", ["Makefile", "infra/Dockerfile"])
+def test_what_is_locked_is_installed_without_resolving_anew(file):
+    # pip takes `package[extra]` of a dependency for a wish for the newest version, which is not in
+    # the lock: an install that worked broke on the day of a release.
+    lines = [
+        line
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines()
+        if "require-hashes" in line
+    ]
+    assert len(lines) >= 2
+    assert all("--no-deps" in line for line in lines), lines
+
+
 @pytest.mark.parametrize("name", [*images.IMAGES, "executor"])
 def test_images_hold_the_versions_that_the_tests_ran_with(name):
     # One lock for several Pythons may hold several versions of a package.
