@@ -9,7 +9,6 @@ a row is what a search gives by construction, and whatever else is asked is sear
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.contracts.errors import InputError
+from components.contracts.processors import available_processors
 from components.contracts.progress import Progress
 from components.search import query
 from components.search.query import Found, Limits, Products, Wanted
@@ -70,7 +70,7 @@ def write(
         return stop - start
 
     # ScaNN lets other threads run while it searches.
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = available_processors()
     with (
         Progress("neighbours", total=items) as progress,
         ThreadPoolExecutor(threads, "neighbours") as pool,

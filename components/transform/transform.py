@@ -20,6 +20,7 @@ from components.contracts.files import (
     write_json,
 )
 from components.contracts.near_duplicates import NEAR_DUPLICATES_FILE, NearDuplicates
+from components.contracts.processors import available_processors
 from components.contracts.progress import Progress
 from components.contracts.taxonomy import Taxonomy
 from components.transform.config import TransformConfig
@@ -241,7 +242,7 @@ def _workers(config: TransformConfig, images: int) -> int:
     """Returns how many processes the local runner starts."""
     if config.workers:
         return config.workers
-    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if images >= _WORTH_WORKERS else 1
+    return min(available_processors(), _MOST_WORKERS) if images >= _WORTH_WORKERS else 1
 
 
 def _stop_on_rejects(
