@@ -6,11 +6,15 @@ in it, so that weights and curves cannot disagree.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import sys
 import tempfile
 import threading
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +28,11 @@ from components.contracts.errors import InputError
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 _NAME = re.compile(r"checkpoint-(\d{9})\.npz")
 _HISTORY = "history_json"
+_SUFFIX = ".npy"
+
+
+class DamagedError(ValueError):
+    """A file of arrays is not what was written; the message says how that shows."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,40 @@ class Checkpoint:
     step: int
     arrays: Arrays
     history: list[dict[str, Any]]
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    """Reads the plain arrays of an `.npz`, every byte of it checked.
+
+    Raises:
+        DamagedError: The file is truncated, a bit of it has changed, or it holds something else
+            than plain arrays.
+        OSError: It cannot be read; another try may read it.
+    """
+    whole = io.BytesIO(path.read_bytes())
+    try:
+        with zipfile.ZipFile(whole) as archive:
+            # `np.load` stops where an array's header says, and so passes over the check sum where
+            # the header is what was damaged.
+            members = {name: archive.read(name) for name in archive.namelist()}
+        return {
+            name.removesuffix(_SUFFIX): np.lib.format.read_array(
+                io.BytesIO(data), allow_pickle=False
+            )
+            for name, data in members.items()
+        }
+    # What zipfile raises depends on the bit: for a changed flag the file is "encrypted", or
+    # compressed in a way that there is not.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        IndexError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise DamagedError(str(error) or type(error).__name__) from None
 
 
 class Checkpoints:
@@ -89,24 +132,41 @@ class Checkpoints:
             raise problem
 
     def latest(self) -> Checkpoint | None:
-        """Reads the newest checkpoint, if there is one.
+        """Reads the newest checkpoint that is whole, if there is one.
+
+        A damaged one is told on standard error and passed over. All workers of a group come to
+        the same checkpoint, as what they read is the same.
 
         Raises:
-            InputError: It cannot be read.
+            InputError: The newest cannot be read at all, or there are some and none is whole.
         """
-        steps = self._steps()
-        if not steps:
-            return None
-        path = self._path(steps[-1])
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            history = json.loads(arrays.pop(_HISTORY).tobytes())
-        except (OSError, ValueError, EOFError, KeyError) as error:
+        damaged: list[str] = []
+        for step in reversed(self._steps()):
+            path = self._path(step)
+            try:
+                found = _read(path, step)
+            except DamagedError as error:
+                damaged.append(f"{path}: expected a checkpoint, received a damaged file ({error})")
+                continue
+            except OSError as error:
+                # It may be whole: the others of the group may well have read it.
+                raise InputError(
+                    f"{path}: expected a checkpoint that can be read ({error}); run the step "
+                    "again when the disk is well"
+                ) from None
+            for words in damaged:
+                print(
+                    f"train: {words}; going on from the one before, of step {step}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            return found
+        if damaged:
             raise InputError(
-                f"{path}: expected a checkpoint ({error}); remove it to go on from the one before"
-            ) from None
-        return Checkpoint(steps[-1], arrays, history)
+                f"{damaged[0]}; none of the {len(damaged)} in {self._directory} is whole: remove "
+                "them to train from the beginning"
+            )
+        return None
 
     def _write(self, step: int, arrays: Arrays) -> None:
         try:
@@ -121,7 +181,11 @@ class Checkpoints:
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
-            for old in self._steps()[: -self._keep]:
+            steps = self._steps()
+            # A later one than this was damaged, or the run would have gone on from it; it must not
+            # count among the kept, where it would take the place of a whole one.
+            later = [other for other in steps if other > step]
+            for old in (*steps[: len(steps) - len(later)][: -self._keep], *later):
                 self._path(old).unlink(missing_ok=True)
         except Exception as error:
             # Told to the training thread by `wait`.
@@ -135,3 +199,12 @@ class Checkpoints:
             return []
         matches = (_NAME.fullmatch(path.name) for path in self._directory.iterdir())
         return sorted(int(match[1]) for match in matches if match)
+
+
+def _read(path: Path, step: int) -> Checkpoint:
+    arrays = read_arrays(path)
+    try:
+        history = json.loads(arrays.pop(_HISTORY).tobytes())
+    except (KeyError, ValueError) as error:
+        raise DamagedError(f"no curves in it: {error}") from None
+    return Checkpoint(step, arrays, history)

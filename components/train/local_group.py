@@ -17,17 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.train.config import TrainConfig
+from components.train.gpus import GPUS_VARIABLE, share_gpus, visible_gpus
 from components.train.group_errors import CancelledError, WorkerError
 from components.train.heartbeat import Watch
 from components.train.termination import told_on_sigterm
 from components.train.worker import TRY_AGAIN, WATCH_VARIABLE
 
+# What each worker runs, before `--spec FILE`.
+WORKER_PROGRAM = (sys.executable, "-m", "components.train")
 _LINES_KEPT = 30
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
 # Kubernetes kills 30 s after SIGTERM: saving has to fit in between.
 _SAVE_SECONDS = 20.0
 _BLAME_SECONDS = 5.0
+# TensorFlow gives a worker that does not answer up about 10 s after; where it cannot, as with one
+# worker, it is given up here.
+_STOPPED_SECONDS = 20.0
 # TensorFlow greets at start-up with lines that say nothing about the run.
 _NOISE = (
     "oneDNN custom operations",
@@ -43,6 +49,7 @@ class _Worker:
     number: int
     process: subprocess.Popen[str]
     watch: int
+    stopped_since: float | None = None
     lines: collections.deque[str] = field(
         default_factory=lambda: collections.deque(maxlen=_LINES_KEPT)
     )
@@ -59,7 +66,8 @@ def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
     Each worker's output goes to standard error with the worker's number in front. When one dies,
     or the group makes no step for too long, the group is ended and started again, up to
     `config.restarts` times; it goes on from its last checkpoint. When this process is told to
-    stop, the first worker saves and all end; when it dies, they end at once.
+    stop, the first worker saves and all end; when it dies, they end at once. Where there are
+    GPUs, each worker sees its own.
 
     Args:
         spec: The file that says what to train, see `components.train.worker.Spec`.
@@ -67,14 +75,22 @@ def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
         heartbeats: Where the workers say that they are alive.
 
     Raises:
+        InputError: There are GPUs, but fewer than workers.
         WorkerError: A worker failed, for a reason that starting again does not mend, or too often;
             the message holds its last lines.
         CancelledError: SIGTERM came.
     """
+    gpus = visible_gpus(os.environ)
+    shares = share_gpus(gpus, config.workers)
+    if idle := len(gpus) - sum(map(len, shares)):
+        _say(
+            f"{idle} of {len(gpus)} GPUs stay idle: every worker needs as many as the others; "
+            f"choose train.workers so that it divides {len(gpus)}"
+        )
     with told_on_sigterm() as told:
         for attempt in range(config.restarts + 1):
             try:
-                _run_group(spec, config, heartbeats, told)
+                _run_group(spec, config, heartbeats, shares, told)
                 break
             except _LostError as lost:
                 if attempt == config.restarts:
@@ -82,17 +98,27 @@ def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
                         f"train: {lost}\nThe group was started {attempt + 1} times. Run the step "
                         "again: it goes on from the last checkpoint."
                     ) from None
-                _say(f"{lost}; starting the group again ({attempt + 1} of {config.restarts})")
+                _say(str(lost))
+                _say(
+                    f"starting the group again ({attempt + 1} of {config.restarts}), from the "
+                    "last checkpoint and on other ports"
+                )
 
 
-def _run_group(spec: Path, config: TrainConfig, heartbeats: Path, told: threading.Event) -> None:
+def _run_group(
+    spec: Path,
+    config: TrainConfig,
+    heartbeats: Path,
+    shares: Sequence[Sequence[str]],
+    told: threading.Event,
+) -> None:
     group: list[_Worker] = []
     try:
         with free_ports(config.workers) as ports:
             addresses = [f"127.0.0.1:{port}" for port in ports]
         watch = Watch(heartbeats, config.workers, time.monotonic())
-        for number in range(config.workers):
-            group.append(_start(spec, number, addresses))
+        for number, gpus in enumerate(shares):
+            group.append(_start(spec, number, addresses, gpus))
         _wait(group, watch, config.stall_seconds, told)
     finally:
         _end(group)
@@ -102,7 +128,7 @@ def _say(words: str) -> None:
     print(f"train: {words}", file=sys.stderr, flush=True)
 
 
-def _start(spec: Path, number: int, addresses: Sequence[str]) -> _Worker:
+def _start(spec: Path, number: int, addresses: Sequence[str], gpus: Sequence[str]) -> _Worker:
     read_end, write_end = os.pipe()
     environment = dict(os.environ)
     environment["TF_CONFIG"] = json.dumps(
@@ -111,12 +137,15 @@ def _start(spec: Path, number: int, addresses: Sequence[str]) -> _Worker:
     environment[WATCH_VARIABLE] = str(read_end)
     environment["PYTHONUNBUFFERED"] = "1"
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Workers talk on loopback: a proxy must not come between, and no GPU is looked for.
+    if gpus:
+        # TensorFlow takes the whole of every GPU that it sees.
+        environment[GPUS_VARIABLE] = ",".join(gpus)
+    # Workers talk on loopback: a proxy must not come between.
     environment["no_proxy"] = environment["NO_PROXY"] = "127.0.0.1,localhost"
     environment["GRPC_VERBOSITY"] = environment.get("GRPC_VERBOSITY", "ERROR")
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "components.train", "--spec", str(spec)],
+            [*WORKER_PROGRAM, "--spec", str(spec)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -167,36 +196,83 @@ def _wait(
         for worker in list(running):
             code = worker.process.poll()
             if code is None:
+                if _stopped_for(worker, time.monotonic()) >= _STOPPED_SECONDS:
+                    raise _LostError(_stopped_words([worker], watch))
                 continue
             if code != 0:
-                raise _failure(group)
+                raise _failure(group, worker, watch)
             running.remove(worker)
+            watch.ended(worker.number, time.monotonic())
         if running and (words := watch.stalled(time.monotonic(), stall_seconds)):
             raise _LostError(words)
 
 
-def _failure(group: Sequence[_Worker]) -> Exception:
+def _failure(group: Sequence[_Worker], first: _Worker, watch: Watch) -> Exception:
     """Returns what to raise for a group in which a worker ended badly.
 
     A worker that only lost a peer says so by its exit code; who is to blame is found among the
-    others, who may take a moment to end.
+    others: one that failed by itself, which may take a moment to end, or one that does not answer.
+
+    Args:
+        group: All workers.
+        first: The one that was seen to have ended badly.
+        watch: What the workers say.
     """
     deadline = time.monotonic() + _BLAME_SECONDS
-    while time.monotonic() < deadline:
-        ended = [(worker, worker.process.poll()) for worker in group]
-        for worker, code in ended:
-            if code is not None and code not in (0, TRY_AGAIN):
-                words = _obituary(worker, code)
-                return _LostError(words) if code < 0 else WorkerError(f"train: {words}")
+    while True:
+        codes = [(worker, worker.process.poll()) for worker in group]
+        for worker, code in codes:
+            if code is not None and code > 0 and code != TRY_AGAIN:
+                return WorkerError(f"train: {_obituary(worker, code)}")
+        stopped = [worker for worker, code in codes if code is None and _is_stopped(worker)]
+        if stopped:
+            return _LostError(_stopped_words(stopped, watch))
+        for worker, code in codes:
+            if code is not None and code < 0:
+                return _LostError(_obituary(worker, code))
+        if time.monotonic() >= deadline or all(code is not None for _, code in codes):
+            break
         time.sleep(_POLL_SECONDS)
-    worker, code = next((worker, code) for worker, code in ended if code)
-    return _LostError(_obituary(worker, code))
+    if words := watch.silent(time.monotonic()):
+        return _LostError(f"{words}; the others lost it, and were ended")
+    return _LostError(_obituary(first, TRY_AGAIN))
+
+
+def _stopped_words(stopped: Sequence[_Worker], watch: Watch) -> str:
+    who = " and ".join(
+        f"worker {worker.number} (process {worker.process.pid}; {watch.last_said(worker.number)})"
+        for worker in stopped
+    )
+    verb = "is" if len(stopped) == 1 else "are"
+    return f"{who} {verb} stopped, as by SIGSTOP, and held the group up; all workers were ended"
+
+
+def _stopped_for(worker: _Worker, now: float) -> float:
+    """Returns for how many seconds a worker's process has been seen stopped."""
+    if not _is_stopped(worker):
+        worker.stopped_since = None
+        return 0.0
+    if worker.stopped_since is None:
+        worker.stopped_since = now
+    return now - worker.stopped_since
+
+
+def _is_stopped(worker: _Worker) -> bool:
+    """Whether a worker's process is stopped by a signal; False where there is no /proc."""
+    try:
+        stat = Path(f"/proc/{worker.process.pid}/stat").read_text()
+    except OSError:
+        return False
+    # The name stands in parentheses and may hold some itself; the state is the next field.
+    return stat.rpartition(")")[2].split()[:1] == ["T"]
 
 
 def _obituary(worker: _Worker, code: int) -> str:
     if worker.reader is not None:
         worker.reader.join(timeout=_GRACE_SECONDS)
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    if code == TRY_AGAIN:
+        how += " (try again)"
     lines = "".join(f"\n  {line}" for line in worker.lines) or "\n  (it said nothing)"
     return f"worker {worker.number} {how}; the other workers were ended. Its last lines:{lines}"
 
