@@ -25,8 +25,9 @@ class BackendConfig:
         staging: Directory that this step and every remote worker see under one path: a mounted
             volume, or `/gcs/BUCKET/...` on Vertex. Examples and checkpoints go there.
         image: Container image of the workers.
-        run_id: Names the job, so that a step that is tried again finds the job it started; empty
-            for a name made of what is trained.
+        run_id: Part of the job's name, beside a digest of what is trained: a step that is tried
+            again finds the job it started, and another run of the same training starts its own.
+            Empty for the digest alone; a long one is cut.
         cpu: Cores a worker.
         memory_gib: Memory a worker, in GiB.
         gpus: NVIDIA GPUs a worker.

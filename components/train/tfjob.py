@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kubernetes.client.exceptions import ApiException
 
 from components.contracts.errors import InputError
 from components.train.backend_config import BackendConfig
-from components.train.remote_job import JobState, LogLine, ServiceError
+from components.train.remote_job import JobState, LogLine, ServiceError, is_final
 
 _GROUP, _VERSION, _PLURAL = "kubeflow.org", "v1", "tfjobs"
 _NAME_LABEL = "training.kubeflow.org/job-name"
@@ -31,14 +32,13 @@ class TFJobs:
     account may create, get and delete `tfjobs` and list pods and their logs.
     """
 
-    def __init__(self, options: BackendConfig, *, spec: Path, workers: int, restarts: int) -> None:
+    def __init__(self, options: BackendConfig, *, spec: Path, workers: int) -> None:
         """Finds the cluster.
 
         Args:
             options: Where and with what the workers run.
             spec: The file that says what to train, in the staging directory.
             workers: How many workers.
-            restarts: How often a worker may be started again.
 
         Raises:
             InputError: There is no cluster to talk to.
@@ -46,7 +46,6 @@ class TFJobs:
         self._options = options
         self._spec = spec
         self._workers = workers
-        self._restarts = restarts
         # By pod: the time stamp of the last line told, and when its log was read.
         self._told: dict[str, tuple[str, float | None]] = {}
         try:
@@ -64,7 +63,7 @@ class TFJobs:
         self._pods = client.CoreV1Api(api)
 
     def state(self, name: str) -> JobState | None:
-        """See `JobService`."""
+        """See `JobService`; the pods of a job that failed say whether it would fail again."""
         with _as_service_errors():
             try:
                 job = self._jobs.get_namespaced_custom_object(
@@ -74,13 +73,24 @@ class TFJobs:
                 if error.status == 404:
                     return None
                 raise
-        return job_state(job)
+        found = job_state(job)
+        if found.phase != "failed":
+            return found
+        try:
+            ended = [one for pod in self._pods_of(name) for one in _ends(pod)]
+        except (InputError, ServiceError):
+            # Without them the job is worth another try.
+            return found
+        told = [f"worker {worker} ended with code {code} ({why})" for worker, code, why in ended]
+        return dataclasses.replace(
+            found,
+            reason="; ".join(filter(None, [found.reason, *told])),
+            final=is_final(code for _, code, _ in ended),
+        )
 
     def create(self, name: str) -> None:
         """See `JobService`."""
-        body = job_object(
-            name, self._options, spec=self._spec, workers=self._workers, restarts=self._restarts
-        )
+        body = job_object(name, self._options, spec=self._spec, workers=self._workers)
         with _as_service_errors():
             try:
                 self._jobs.create_namespaced_custom_object(
@@ -90,33 +100,41 @@ class TFJobs:
                 if error.status != 409:
                     raise
 
-    def new_lines(self, name: str) -> Sequence[LogLine]:
+    def new_lines(self, name: str) -> Iterator[LogLine]:
         """See `JobService`; a pod that was replaced is read from its start."""
-        found: list[LogLine] = []
+        for pod in self._pods_of(name):
+            if pod.status.phase != "Pending":
+                yield from self._lines_of(pod)
+
+    def _pods_of(self, name: str) -> list[Any]:
         with _as_service_errors():
             pods = self._pods.list_namespaced_pod(
                 self._options.namespace,
                 label_selector=f"{_NAME_LABEL}={name}",
                 _request_timeout=_WAITING,
             )
-            for pod in sorted(pods.items, key=lambda pod: str(pod.metadata.name)):
-                if pod.status.phase != "Pending":
-                    found += self._lines_of(pod)
-        return found
+        return sorted(pods.items, key=lambda pod: str(pod.metadata.name))
 
     def _lines_of(self, pod: Any) -> list[LogLine]:
         uid, now = str(pod.metadata.uid), time.monotonic()
         last, asked = self._told.get(uid, ("", None))
         # A little more than since the last look; what was told already is left out below.
         since = {} if asked is None else {"since_seconds": math.ceil(now - asked) + 5}
-        text = self._pods.read_namespaced_pod_log(
-            pod.metadata.name,
-            self._options.namespace,
-            timestamps=True,
-            _request_timeout=_WAITING,
-            **since,
-        )
-        worker = (pod.metadata.labels or {}).get(_INDEX_LABEL, pod.metadata.name)
+        with _as_service_errors():
+            try:
+                text = self._pods.read_namespaced_pod_log(
+                    pod.metadata.name,
+                    self._options.namespace,
+                    timestamps=True,
+                    _request_timeout=_WAITING,
+                    **since,
+                )
+            except ApiException as error:
+                # 400: its container is still being made; 404: the pod is gone.
+                if error.status in (400, 404):
+                    return []
+                raise
+        worker = _worker(pod)
         found = []
         # What follows the last line break is still being written.
         for line in text.split("\n")[:-1]:
@@ -143,13 +161,13 @@ class TFJobs:
         return _GROUP, _VERSION, self._options.namespace, _PLURAL
 
 
-def job_object(
-    name: str, options: BackendConfig, *, spec: Path, workers: int, restarts: int
-) -> dict[str, Any]:
+def job_object(name: str, options: BackendConfig, *, spec: Path, workers: int) -> dict[str, Any]:
     """Returns the TFJob that trains what `spec` says.
 
-    The pods restart on failure: a worker that lost a peer ends with an exit code of its own, and
-    the group forms again from the last checkpoint.
+    No pod is started again: the step starts the whole group again, as a new job, and knows when
+    that is of no use. The operator knows less. With `OnFailure` it repeats a failure that will
+    not go away, and with `ExitCode` it starts killed pods again without end: it counts restarts of
+    containers against `backoffLimit`, and replaces pods (kubeflow/trainer issue 2045).
     """
     resources: dict[str, Any] = {"cpu": str(options.cpu), "memory": f"{options.memory_gib}Gi"}
     if options.gpus:
@@ -190,7 +208,7 @@ def job_object(
         },
         "spec": {
             "runPolicy": {
-                "backoffLimit": restarts * workers,
+                # Keeps the pods that failed, whose codes and lines are read.
                 "cleanPodPolicy": "Running",
                 "activeDeadlineSeconds": round(options.deadline_hours * 3600),
                 "ttlSecondsAfterFinished": _DAY,
@@ -198,7 +216,7 @@ def job_object(
             "tfReplicaSpecs": {
                 "Worker": {
                     "replicas": workers,
-                    "restartPolicy": "OnFailure",
+                    "restartPolicy": "Never",
                     "template": {"metadata": metadata, "spec": pod},
                 }
             },
@@ -215,6 +233,19 @@ def job_state(job: dict[str, Any]) -> JobState:
     if "Failed" in holding:
         return JobState("failed", str(holding["Failed"].get("message", "")))
     return JobState("running" if "Running" in holding else "waiting")
+
+
+def _ends(pod: Any) -> Iterator[tuple[str, int, str]]:
+    """Yields worker, exit code and reason of each container of a pod that ended badly."""
+    for container in pod.status.container_statuses or ():
+        end = container.state.terminated
+        if end is not None and end.exit_code != 0:
+            yield _worker(pod), int(end.exit_code), str(end.reason or "no reason given")
+
+
+def _worker(pod: Any) -> str:
+    """Returns the worker's number, or the pod's name."""
+    return str((pod.metadata.labels or {}).get(_INDEX_LABEL, pod.metadata.name))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,58 @@ from google.auth.transport.requests import AuthorizedSession
 
 from components.contracts.errors import InputError
 from components.train.backend_config import BackendConfig
-from components.train.remote_job import JobState, LogLine, ServiceError
+from components.train.remote_job import JobState, LogLine, Phase, ServiceError, is_final
 
 # For tests, as STORAGE_EMULATOR_HOST is for Cloud Storage: spoken to without credentials.
 EMULATOR_VARIABLE = "LOOKALIKE_VERTEX_EMULATOR"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SECONDS = 30.0
-_PAGE = 500
-_PHASES = {
+# Cloud Logging gives no longer pages, and answers one project 60 times a minute.
+_PAGE = 1000
+_PAGES_A_LOOK = 5
+_EXIT_CODE = re.compile(r"non-zero status of (\d+)")
+_PHASES: dict[str, Phase] = {
     "JOB_STATE_QUEUED": "waiting",
     "JOB_STATE_PENDING": "waiting",
     "JOB_STATE_SUCCEEDED": "succeeded",
     "JOB_STATE_FAILED": "failed",
+    # What is being cancelled will not succeed.
+    "JOB_STATE_CANCELLING": "failed",
     "JOB_STATE_CANCELLED": "failed",
     "JOB_STATE_EXPIRED": "failed",
     "JOB_STATE_PARTIALLY_SUCCEEDED": "failed",
 }
+
+
+@dataclass
+class _Reading:
+    """How far the log of a job has been read.
+
+    Attributes:
+        since: Time stamp of the newest entry that was read.
+        seen: Which entries of that time stamp were.
+        query: The filter that `page` belongs to.
+        page: Token of the next page, empty when there is none.
+    """
+
+    since: str
+    seen: set[str] = field(default_factory=set)
+    query: str = ""
+    page: str = ""
+
+    def lines_in(self, answer: dict[str, Any]) -> list[LogLine]:
+        """Returns the lines of a page that are new."""
+        found = []
+        for entry in answer.get("entries", ()):
+            if entry["insertId"] in self.seen:
+                continue
+            if entry["timestamp"] != self.since:
+                self.since, self.seen = entry["timestamp"], set()
+            self.seen.add(entry["insertId"])
+            worker = entry.get("resource", {}).get("labels", {}).get("task_name", "?")
+            words = entry.get("textPayload") or entry.get("jsonPayload", {}).get("message", "")
+            found += [LogLine(worker, line) for line in str(words).splitlines() if line.strip()]
+        return found
 
 
 class VertexJobs:
@@ -47,7 +85,7 @@ class VertexJobs:
             options: Where and with what the workers run.
             spec: The file that says what to train, in the staging directory.
             workers: How many workers.
-            restarts: Whether Vertex starts the whole job again when it loses a worker: if above 0.
+            restarts: Whether Vertex may start the whole job again by itself: if above 0.
 
         Raises:
             InputError: There are no credentials.
@@ -56,7 +94,7 @@ class VertexJobs:
         self._spec = spec
         self._workers = workers
         self._restarts = restarts
-        self._told: dict[str, tuple[str, set[str]]] = {}
+        self._read: dict[str, _Reading] = {}
         emulator = os.environ.get(EMULATOR_VARIABLE, "")
         self._vertex = emulator or f"https://{options.region}-aiplatform.googleapis.com"
         self._logging = emulator or "https://logging.googleapis.com"
@@ -85,38 +123,35 @@ class VertexJobs:
         )
         self._ask("POST", f"{self._vertex}/v1/{self._place()}/customJobs", job)
 
-    def new_lines(self, name: str) -> Sequence[LogLine]:
-        """See `JobService`; reads the workers' lines from Cloud Logging."""
+    def new_lines(self, name: str) -> Iterator[LogLine]:
+        """See `JobService`; reads the workers' lines from Cloud Logging, some pages a look."""
         job = self._find(name)
         if job is None:
-            return ()
+            return
         number = str(job["name"]).rsplit("/", 1)[-1]
-        since, seen = self._told.get(name, (str(job.get("createTime", "")), set()))
-        query = f'resource.type="ml_job" AND resource.labels.job_id="{number}"'
-        if since:
-            query += f' AND timestamp>="{since}"'
-        answer = self._ask(
-            "POST",
-            f"{self._logging}/v2/entries:list",
-            {
-                "resourceNames": [f"projects/{self._options.project}"],
-                "filter": query,
-                "orderBy": "timestamp asc",
-                "pageSize": _PAGE,
-            },
-        )
-        found = []
-        for entry in answer.get("entries", ()):
-            if entry["insertId"] in seen:
-                continue
-            if entry["timestamp"] != since:
-                since, seen = entry["timestamp"], set()
-            seen.add(entry["insertId"])
-            worker = entry.get("resource", {}).get("labels", {}).get("task_name", "?")
-            words = entry.get("textPayload") or entry.get("jsonPayload", {}).get("message", "")
-            found += [LogLine(worker, line) for line in str(words).splitlines() if line.strip()]
-        self._told[name] = (since, seen)
-        return found
+        reading = self._read.setdefault(name, _Reading(since=str(job.get("createTime", ""))))
+        for _ in range(_PAGES_A_LOOK):
+            if not reading.page:
+                reading.query = f'resource.type="ml_job" AND resource.labels.job_id="{number}"'
+                if reading.since:
+                    reading.query += f' AND timestamp>="{reading.since}"'
+            # A token that is refused is forgotten: the next look starts from the newest entry.
+            page, reading.page = reading.page, ""
+            answer = self._ask(
+                "POST",
+                f"{self._logging}/v2/entries:list",
+                {
+                    "resourceNames": [f"projects/{self._options.project}"],
+                    "filter": reading.query,
+                    "orderBy": "timestamp asc",
+                    "pageSize": _PAGE,
+                    **({"pageToken": page} if page else {}),
+                },
+            )
+            reading.page = str(answer.get("nextPageToken", ""))
+            yield from reading.lines_in(answer)
+            if not reading.page:
+                return
 
     def cancel(self, name: str) -> None:
         """See `JobService`."""
@@ -178,7 +213,11 @@ def job_object(
 ) -> dict[str, Any]:
     """Returns the CustomJob that trains what `spec` says.
 
-    The first pool holds the first worker, which Vertex calls the chief.
+    The first pool holds the first worker, which Vertex calls the chief. A worker that ends with an
+    exit code fails the whole job, which is then the step's to start again; Vertex repeats crashes
+    (SIGABRT, SIGSEGV) and its own errors itself. A worker that it moves to another machine is gone
+    for the others, so that the whole job has to start again. See "Understand the custom training
+    service" in Vertex AI's documentation.
     """
     machine: dict[str, Any] = {"machineType": options.machine_type}
     if options.gpus:
@@ -203,6 +242,7 @@ def job_object(
         "scheduling": {
             "timeout": f"{round(options.deadline_hours * 3600)}s",
             "restartJobOnWorkerRestart": restarts > 0,
+            "disableRetries": restarts == 0,
         },
     }
     if options.service_account:
@@ -211,9 +251,13 @@ def job_object(
 
 
 def job_state(job: dict[str, Any]) -> JobState:
-    """Returns what a CustomJob says of itself."""
-    phase = _PHASES.get(str(job.get("state", "")), "running")
-    return JobState(phase, str(job.get("error", {}).get("message", "")))  # type: ignore[arg-type]
+    """Returns what a CustomJob says of itself; the exit code of its worker is in its words."""
+    state = str(job.get("state", ""))
+    reason = str(job.get("error", {}).get("message", ""))
+    final = is_final(int(code) for code in _EXIT_CODE.findall(reason))
+    if state in ("JOB_STATE_CANCELLING", "JOB_STATE_CANCELLED"):
+        reason, final = reason or "somebody cancelled the job", True
+    return JobState(_PHASES.get(state, "running"), reason, final)
 
 
 def _message(response: requests.Response) -> str:

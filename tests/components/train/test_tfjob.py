@@ -11,8 +11,10 @@ from kubernetes import client
 
 from components.contracts.errors import InputError
 from components.train.backend_config import BackendConfig
+from components.train.group_errors import WorkerError
 from components.train.remote_job import ServiceError, run_job
 from components.train.tfjob import TFJobs, job_object, job_state
+from components.train.worker import TRY_AGAIN
 from tests.components.train.http_service import serve
 
 OPTIONS = BackendConfig(
@@ -30,6 +32,8 @@ class Cluster:
     def __init__(self):
         self.jobs, self.calls, self.looks = {}, [], 0
         self.end, self.refuse = "Succeeded", None
+        # What a worker's pod says when the job has failed, and how its log answers.
+        self.ends, self.log_status = [], 200
         self.log = "2026-11-22T10:00:00.1Z epoch 1\n2026-11-22T10:00:00.12Z epoch 2\n"
 
     def answer(self, method, path, query, body):  # noqa: PLR0911
@@ -56,11 +60,12 @@ class Cluster:
             name = selector.removeprefix("training.kubeflow.org/job-name=")
             labels = {"training.kubeflow.org/replica-index": "1"}
             metadata = {"name": f"{name}-worker-1", "uid": "u1", "labels": labels}
-            pod = {"metadata": metadata, "status": {"phase": "Running"}}
+            status = {"phase": "Running", "containerStatuses": self.ends}
+            pod = {"metadata": metadata, "status": status}
             return 200, {"kind": "PodList", "items": [pod]}
         if path.endswith("/log"):
             assert query["timestamps"] == ["True"]
-            return 200, self.log
+            return self.log_status, self.log
         return 404, {"reason": "NotFound"}
 
 
@@ -84,11 +89,26 @@ def cluster(tmp_path, monkeypatch):
 
 
 def jobs():
-    return TFJobs(OPTIONS, spec=SPEC, workers=3, restarts=2)
+    return TFJobs(OPTIONS, spec=SPEC, workers=3)
+
+
+def follow(attempts=1, result=()):
+    run_job(
+        jobs(), "lookalike-train-7", result=result, attempts=attempts, poll_seconds=0.01,
+        deadline_seconds=60,
+    )  # fmt: skip
+
+
+def ended(code, reason="Error"):
+    end = {"terminated": {"exitCode": code, "reason": reason}}
+    return {
+        "name": "tensorflow", "image": "x", "imageID": "x", "ready": False, "restartCount": 0,
+        "state": end,
+    }  # fmt: skip
 
 
 def test_a_job_runs_to_its_end_and_each_line_is_told_once(cluster, capsys):
-    run_job(jobs(), "lookalike-train-7", attempts=1, poll_seconds=0.01, deadline_seconds=60)
+    follow()
     said = capsys.readouterr().err
     assert said.count("[worker 1] epoch 1\n") == 1
     assert said.count("[worker 1] epoch 2\n") == 1
@@ -108,6 +128,35 @@ def test_what_failed_is_told_in_the_operators_words(cluster):
     service.create("lookalike-train-7")
     cluster.looks = 2
     assert service.state("lookalike-train-7").reason == "as the operator says"
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_pod_that_is_being_made_or_replaced_has_no_lines_now(cluster, status):
+    service = jobs()
+    cluster.log_status = status
+    assert list(service.new_lines("lookalike-train-7")) == []
+    cluster.log_status = 200
+    # Nothing is lost: the next look reads from the start.
+    lines = [line.text for line in service.new_lines("lookalike-train-7")]
+    assert lines == ["epoch 1", "epoch 2"]
+
+
+def test_logs_that_are_forbidden_end_no_wait(cluster, capsys):
+    cluster.log_status = 403
+    follow()
+    assert capsys.readouterr().err.count("lines of job lookalike-train-7 are missing") == 1
+    assert [call for call in cluster.calls if call[0] != "GET"] == [("POST", JOBS)]
+
+
+@pytest.mark.parametrize(
+    ("code", "started"),
+    [(1, 1), (2, 1), (TRY_AGAIN, 3), (137, 3)],
+)
+def test_a_failure_that_another_try_may_mend_is_tried_again(cluster, code, started):
+    cluster.end, cluster.ends = "Failed", [ended(code)]
+    with pytest.raises(WorkerError, match=f"as the operator says; worker 1 ended with code {code}"):
+        follow(attempts=3, result=[SPEC.with_name("none")])
+    assert len([call for call in cluster.calls if call == ("POST", JOBS)]) == started
 
 
 def test_cancelling_deletes_the_job_and_only_that(cluster):
@@ -139,7 +188,7 @@ def test_no_cluster_is_said_so(tmp_path, monkeypatch):
 
 
 def test_the_object_fits_the_operators_published_schema():
-    body = job_object("lookalike-train-7", OPTIONS, spec=SPEC, workers=3, restarts=2)
+    body = job_object("lookalike-train-7", OPTIONS, spec=SPEC, workers=3)
 
     class Response:
         data = json.dumps(body)
@@ -153,8 +202,9 @@ def test_the_object_fits_the_operators_published_schema():
     job = api.deserialize(Response, "KubeflowOrgV1TFJob")
     assert isinstance(job, KubeflowOrgV1TFJob)
     assert api.sanitize_for_serialization(job) == body
-    assert job.spec.run_policy.backoff_limit == 6
     worker = job.spec.tf_replica_specs["Worker"]
+    # The group starts again as a whole, by the step, which counts and knows why.
+    assert worker.restart_policy == "Never"
     assert worker.replicas == 3
     (container,) = worker.template.spec.containers
     assert container.command[-2:] == ["--spec", str(SPEC)]
