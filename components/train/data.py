@@ -13,12 +13,15 @@ import tensorflow as tf
 
 from components.contracts.errors import InputError
 from components.contracts.files import read_json
+from components.contracts.processors import available_processors
 from components.train.augment import make_augment, matte
 from components.train.augment_config import Augmentation
 from components.train.labels import LabelSpace
-from components.train.sampling import balanced_repeats, bring_together, repeat_by_leaf
+from components.train.sampling import balanced_repeats, bring_together, repeat_rare
 
 _PARSE_BATCH = 64
+# Files that are read side by side: their examples mix, and disks like it.
+_OPEN_FILES = 4
 _STREAMING_BUFFER = 4096
 _ITEM_ID = {"item_id": tf.io.FixedLenFeature([], tf.string)}
 _FEATURES = {
@@ -89,12 +92,23 @@ def scan(examples: Path, split: str) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield product.decode(), tuple(int(class_id) for class_id in path if class_id >= 0)
 
 
-def leaf_repeats(examples: Path, labels: LabelSpace, balance: float) -> npt.NDArray[np.float32]:
-    """Returns how often each leaf's training examples are shown, see `balanced_repeats`."""
-    depth = len(labels.levels)
-    found = Counter(path[-1] for _, path in scan(examples, "train") if len(path) == depth)
-    counts = np.array([found[class_id] for class_id in labels.levels[-1]], np.int64)
-    return balanced_repeats(counts, balance)
+def class_repeats(examples: Path, labels: LabelSpace, balance: float) -> npt.NDArray[np.float32]:
+    """Returns how often the training examples of each class are shown, see `balanced_repeats`.
+
+    An example counts for the deepest class that is known of it, at whatever level.
+
+    Returns:
+        float32 `[levels, classes]`, departments first; a level's row is filled up with ones.
+    """
+    found = Counter(path[-1] for _, path in scan(examples, "train") if path)
+    classes = [class_id for level in labels.levels for class_id in level]
+    flat = balanced_repeats(np.array([found[one] for one in classes], np.int64), balance)
+    table = np.ones((len(labels.levels), max(map(len, labels.levels), default=0)), np.float32)
+    for row, part in zip(
+        table, np.split(flat, np.cumsum([len(level) for level in labels.levels])), strict=False
+    ):
+        row[: len(part)] = part
+    return table
 
 
 def stored_images(examples: Path, *, stored_size: int, count: int) -> npt.NDArray[np.uint8]:
@@ -130,17 +144,67 @@ class Parser:
             Images uint8 `[batch, size, size, 3]`; masks uint8 `[batch, size, size]`, 255 where the
             white background is; rows int32 `[batch, levels + 1]`, the product's last, -1 unknown.
         """
-        parsed = tf.io.parse_example(serialized, _FEATURES)
+        image, mask = self.pixels(serialized)
+        return image, mask, self.rows(serialized)
+
+    def pixels(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns images and masks alone."""
+        features = {name: _FEATURES[name] for name in ("image", "background")}
+        parsed = tf.io.parse_example(serialized, features)
         size = self._size
         image = tf.reshape(tf.io.decode_raw(parsed["image"], tf.uint8), [-1, size, size, 3])
         mask = tf.reshape(tf.io.decode_raw(parsed["background"], tf.uint8), [-1, size, size])
+        return image, mask
+
+    def rows(self, serialized: tf.Tensor) -> tf.Tensor:
+        """Returns rows alone; pixels are not touched."""
+        features = {name: _FEATURES[name] for name in ("product_id", "label_path")}
+        parsed = tf.io.parse_example(serialized, features)
         path = tf.sparse.to_dense(parsed["label_path"], default_value=-1)
         path = tf.pad(path, [[0, 0], [0, self._levels]], constant_values=-1)[:, : self._levels]
         # Index -1 is the table's last entry, which says unknown.
         path = tf.where(path < 0, tf.cast(tf.size(self._rows) - 1, tf.int64), path)
         product = self._products.lookup(parsed["product_id"])
         rows = tf.concat([tf.gather(self._rows, path), product[:, None]], axis=1)
-        return image, mask, tf.ensure_shape(rows, [None, self._levels + 1])
+        return tf.ensure_shape(rows, [None, self._levels + 1])
+
+
+def input_threads() -> int:
+    """Returns how many threads prepare a worker's batches.
+
+    On processors the training needs the cores itself, and one makes images several times as fast
+    as it trains on them; a GPU leaves all of them free, and eats far more.
+    """
+    cores = available_processors()
+    return cores if tf.config.list_physical_devices("GPU") else max(1, cores // 4)
+
+
+def own_records(files: list[str], *, shard: int, shards: int, threads: int) -> tf.data.Dataset:
+    """Returns the records of one worker: whole files, and its share of those that are left over.
+
+    Args:
+        files: All of the split's files.
+        shard: Number of this worker.
+        shards: Number of workers.
+        threads: How many files are read at once; the order stays in a deterministic pipeline.
+
+    Returns:
+        Serialised examples, strings; no two workers have the same one.
+    """
+    whole = len(files) - len(files) % shards
+    own, left = files[:whole][shard::shards], files[whole:]
+
+    def read(names: list[str]) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(names).interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=_OPEN_FILES,
+            num_parallel_calls=threads if threads > 1 else None,
+        )
+
+    parts = [read(own)] if own else []
+    if left:
+        parts.append(read(left).shard(shards, shard))
+    return parts[0] if len(parts) == 1 else parts[0].concatenate(parts[1])
 
 
 def training_batches(
@@ -152,17 +216,19 @@ def training_batches(
     input_size: int,
     batch_size: int,
     seed: int,
-    first_step: int,
+    first_batch: int,
     shard: int,
     shards: int,
     cache_megabytes: int,
+    threads: int = 1,
     views_per_product: int = 1,
     repeats: npt.NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:
     """Builds one worker's endless stream of augmented batches.
 
-    The stream depends on the seed alone and can be entered at any step: batch `n` is the same
-    whether the run got there in one go or was restarted.
+    The stream depends on the seed alone and can be entered at any batch: batch `n` is the same
+    whether the run got there in one go or was restarted. Pixels are decoded once and kept, where
+    they fit into memory, else after the batches that are left out.
 
     Args:
         examples: The examples directory.
@@ -170,14 +236,16 @@ def training_batches(
         statistics: What `transform` counted.
         augmentation: How far images may stray.
         input_size: Height and width of the images to make.
-        batch_size: Examples a batch, of this worker.
+        batch_size: Examples a batch, of one device.
         seed: Seed of the order and of the augmentation.
-        first_step: Batches to leave out at the start.
+        first_batch: Batches to leave out at the start.
         shard: Number of this worker.
         shards: Number of workers.
         cache_megabytes: The cut-outs are kept in memory when this worker's share is smaller.
+        threads: How many prepare batches; changes nothing in them.
         views_per_product: Views of one product that follow each other in a batch.
-        repeats: How often each leaf's examples are shown, on average; None for once each.
+        repeats: How often each class's examples are shown, on average, see `repeat_rare`; None
+            for once each.
 
     Raises:
         InputError: Views of one product are to come together, and the cut-outs do not fit into
@@ -187,25 +255,9 @@ def training_batches(
         Batches of images uint8 `[batch_size, input_size, input_size, 3]`, rows int32
         `[batch_size, levels + 1]` and item ids, string `[batch_size]`.
     """
-    files = record_files(examples, "train")
-    records = tf.data.Dataset.from_tensor_slices(files)
-    by_file = len(files) % shards == 0
-    if by_file:
-        records = records.shard(shards, shard)
-    records = records.interleave(tf.data.TFRecordDataset, cycle_length=4)
-    if not by_file:
-        records = records.shard(shards, shard)
-
-    def cut_out(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image, mask, rows = parser(serialized)
-        ids = tf.io.parse_example(serialized, _ITEM_ID)["item_id"]
-        return matte(image, mask), rows, ids
-
-    cutouts = records.batch(_PARSE_BATCH).map(cut_out).unbatch()
+    parallel = threads if threads > 1 else None
     share = statistics.train // shards + 1
     cached = share * statistics.stored_size**2 * 4 <= cache_megabytes * 2**20
-    if cached:
-        cutouts = cutouts.cache()
     if views_per_product > 1 and not cached:
         needed = share * statistics.stored_size**2 * 4 // 2**20 + 1
         raise InputError(
@@ -213,32 +265,48 @@ def training_batches(
             f"received {views_per_product} and {cache_megabytes}: views are brought together in "
             "memory"
         )
-    if repeats is not None:
-        cutouts = repeat_by_leaf(cutouts, repeats, seed=seed)
+
+    def cut_out(serialized: tf.Tensor) -> tf.Tensor:
+        return matte(*parser.pixels(serialized))
+
+    def labelled(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        ids = tf.io.parse_example(serialized, _ITEM_ID)["item_id"]
+        payload = cut_out(serialized) if cached else serialized
+        return payload, parser.rows(serialized), ids
+
+    records = own_records(
+        record_files(examples, "train"), shard=shard, shards=shards, threads=threads
+    )
+    stream = records.batch(_PARSE_BATCH).map(labelled, num_parallel_calls=parallel).unbatch()
+    if cached:
+        stream = stream.cache()
     buffer = share if cached else min(share, _STREAMING_BUFFER)
-    cutouts = cutouts.shuffle(buffer, seed=seed + 1, reshuffle_each_iteration=True).repeat()
+    stream = stream.shuffle(buffer, seed=seed + 1, reshuffle_each_iteration=True).repeat()
+    if repeats is not None:
+        stream = repeat_rare(stream, repeats, seed=seed)
     if views_per_product > 1:
-        cutouts = bring_together(cutouts, views_per_product)
-    batches = cutouts.batch(batch_size, drop_remainder=True).enumerate().skip(first_step)
+        stream = bring_together(stream, views_per_product)
+    batches = stream.batch(batch_size, drop_remainder=True).enumerate().skip(first_batch)
 
     augment = make_augment(augmentation, input_size=input_size, seed=seed + input_size)
-    stream = seed * shards + shard
+    number = seed * shards + shard
 
     def finish(
         step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        cutout, rows, ids = batch
+        payload, rows, ids = batch
+        side = statistics.stored_size
         cutout = tf.ensure_shape(
-            cutout, [batch_size, statistics.stored_size, statistics.stored_size, 4]
+            payload if cached else cut_out(payload), [batch_size, side, side, 4]
         )
-        return augment(cutout, tf.stack([tf.constant(stream, tf.int64), step])), rows, ids
+        return augment(cutout, tf.stack([tf.constant(number, tf.int64), step])), rows, ids
 
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
-    # The pipeline shares the worker's core with the training step it feeds.
-    options.threading.private_threadpool_size = 1
-    return batches.map(finish).prefetch(2).with_options(options)
+    # The pipeline shares the worker's cores with the training step it feeds.
+    options.threading.private_threadpool_size = threads
+    return batches.map(finish, num_parallel_calls=parallel).prefetch(2).with_options(options)
 
 
 def unseen_batches(examples: Path, *, parser: Parser, batch_size: int) -> tf.data.Dataset:

@@ -1,17 +1,22 @@
-"""What the workers exchange in a step: their gradients, in as few and as small messages as can be.
+"""What the workers exchange in a step: their gradients, in few and small messages, early.
 
-TensorFlow's own way sends every variable's gradient as float32, in several messages, and the sums
-to be logged in one more. Here everything that was computed in bfloat16 travels as bfloat16 in one
-message, the rest as float32 in another.
+TensorFlow's own way sends every variable's gradient as float32, in several messages. Here they
+travel in the precision that the convolutions compute in, in two messages: what the backward pass
+has done first, which is most of the weights, is on its way while it still works on the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+
+# The share of all numbers that may travel last, when nothing is left to compute meanwhile.
+_LATE_SHARE = 0.1
 
 
 class SharedSGD(keras.optimizers.SGD):  # type: ignore[misc]
@@ -23,42 +28,91 @@ class SharedSGD(keras.optimizers.SGD):  # type: ignore[misc]
 
 
 def sum_over_workers(
-    tensors: Sequence[tf.Tensor], *, short: Sequence[bool]
-) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Returns each tensor summed over all workers; called by every replica of a strategy.
+    gradients: Sequence[tf.Tensor], flags: tf.Tensor, *, dtype: tf.DType
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Returns each gradient summed over all workers; called by every replica of a strategy.
 
     Args:
-        tensors: float32, of any static shapes.
-        short: Which of them travel, and are added, as bfloat16: 8 bits of precision.
+        gradients: float32, of any static shapes, in the order of the forward pass.
+        flags: float32 `[n]`, each 0 or 1: what a replica has to tell the others in this step.
+        dtype: What all of it travels, and is added, as.
 
     Returns:
-        float32, in the order of `tensors`, the very same tensors where there is one worker; and
-        how long that took from the moment when all of this worker's were there, in seconds, a
-        float32 scalar: messages, and waiting for slower workers.
+        The gradients, float32, in the same order, the very same tensors where there is one
+        replica; how many replicas raised each flag, float32 `[n]`; and how long the exchange took
+        from the moment when all of this replica's gradients were there, in seconds, a float32
+        scalar: messages, and waiting for slower workers.
     """
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return list(tensors), tf.constant(0.0)
-    with tf.control_dependencies(tensors):
+        return list(gradients), flags, tf.constant(0.0)
+    with tf.control_dependencies([*gradients, flags]):
         asked = tf.timestamp()
-    with tf.control_dependencies([asked]):
-        summed = _summed(context, tensors, short)
-    with tf.control_dependencies(summed):
+    split = late_gradients([gradient.shape.num_elements() for gradient in gradients])
+    early = _summed(context, gradients[split:], dtype)
+    *late, flags = _summed(context, [*gradients[:split], flags], dtype)
+    with tf.control_dependencies([*early, *late, flags]):
         seconds = tf.cast(tf.timestamp() - asked, tf.float32)
-    return summed, seconds
+    return [*late, *early], flags, seconds
+
+
+def late_gradients(sizes: Sequence[int]) -> int:
+    """Returns how many of the first gradients, the last to be computed, make the second message.
+
+    Args:
+        sizes: How many numbers each gradient has, in the order of the forward pass.
+
+    Returns:
+        As many as hold a tenth of all numbers at most.
+    """
+    room, taken = _LATE_SHARE * sum(sizes), 0
+    for number, size in enumerate(sizes):
+        taken += size
+        if taken > room:
+            return number
+    return 0
 
 
 def _summed(
-    context: tf.distribute.ReplicaContext, tensors: Sequence[tf.Tensor], short: Sequence[bool]
+    context: tf.distribute.ReplicaContext, tensors: Sequence[tf.Tensor], dtype: tf.DType
 ) -> list[tf.Tensor]:
-    summed: dict[int, tf.Tensor] = {}
-    for chosen, dtype in ((True, tf.bfloat16), (False, tf.float32)):
-        rows = [row for row, travels_short in enumerate(short) if travels_short is chosen]
-        if not rows:
-            continue
-        flat = tf.concat([tf.reshape(tf.cast(tensors[row], dtype), [-1]) for row in rows], axis=0)
-        flat = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
-        parts = tf.split(flat, [tensors[row].shape.num_elements() for row in rows])
-        for row, part in zip(rows, parts, strict=True):
-            summed[row] = tf.cast(tf.reshape(part, tensors[row].shape), tf.float32)
-    return [summed[row] for row in range(len(tensors))]
+    flat = tf.concat([tf.reshape(tf.cast(one, dtype), [-1]) for one in tensors], axis=0)
+    flat = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
+    parts = tf.split(flat, [one.shape.num_elements() for one in tensors])
+    return [
+        tf.cast(tf.reshape(part, one.shape), tf.float32)
+        for part, one in zip(parts, tensors, strict=True)
+    ]
+
+
+def figures_over_workers(
+    strategy: tf.distribute.Strategy,
+) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    """Returns what sums up figures of all workers; each of them has to call it.
+
+    Args:
+        strategy: How the workers are joined.
+
+    Returns:
+        A function from this worker's figures, float64 `[n]`, to the sums over all workers.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return lambda own: own
+    here = len(strategy.extended.worker_devices)
+
+    def replica(share: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        # The copy lies on the replica's device, which the exchange asks for.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(share))
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def over_replicas(share: tf.Tensor) -> tf.Tensor:
+        sums = strategy.run(replica, args=(share,))
+        return strategy.experimental_local_results(sums)[0]
+
+    def over_workers(own: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        # Each replica brings its share of the worker's figures.
+        total: npt.NDArray[np.float64] = over_replicas(tf.constant(own / here)).numpy()
+        return total
+
+    return over_workers

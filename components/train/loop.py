@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from components.contracts.errors import LookalikeError
+from components.contracts.errors import InputError, LookalikeError
 from components.contracts.progress import Progress
 from components.train.checkpoints import Checkpoints
 from components.train.config import TrainConfig
 from components.train.data import (
     Parser,
     Statistics,
-    leaf_repeats,
+    class_repeats,
+    input_threads,
     training_batches,
     unseen_batches,
 )
 from components.train.encoder import encode
+from components.train.epoch import Epoch
 from components.train.event_log import EventLog
-from components.train.exchange import SharedSGD, sum_over_workers
+from components.train.exchange import SharedSGD, figures_over_workers
 from components.train.heads import build_heads
-from components.train.heartbeat import Heartbeat
+from components.train.heartbeat import Heartbeat, Phase
 from components.train.labels import LabelSpace
 from components.train.losses import correct_and_known
 from components.train.objective import Objective
+from components.train.optimizer_step import Step, make_step
 from components.train.plan import Plan
 from components.train.precision import resolve_precision
 from components.train.resnet import build_resnet
@@ -47,15 +48,12 @@ class PreemptedError(LookalikeError):
     """The run was told to stop, and has saved what it had."""
 
 
-@dataclass
-class Epoch:
-    """Sums over the steps of an epoch, this worker's own."""
+class PeerBrokeError(LookalikeError):
+    """Another worker's loss is not a number; that worker says more."""
 
-    sums: np.ndarray[Any, np.dtype[np.float64]]
-    steps: int = 0
-    waiting: float = 0.0
-    exchanging: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+
+class OutOfStepError(LookalikeError):
+    """The workers do not see the same newest checkpoint; a moment later they may."""
 
 
 class Trainer:
@@ -84,11 +82,14 @@ class Trainer:
             strategy: How the workers share their gradients.
             initial_weights: A `weights.npz` to start from, or None for random weights.
             worker: Number of this worker; the first one writes checkpoints.
-            stop: Asks the first worker to save and end after the step under way.
+            stop: Asks the group to save and end after the step under way, whichever worker is
+                told; the others learn it in that step.
             heartbeat: Is told what the worker does.
 
         Raises:
-            InputError: The last checkpoint belongs to another network, or cannot be read.
+            InputError: The batch cannot be shared out over the devices, or the last checkpoint
+                belongs to another network or cannot be read.
+            OutOfStepError: Other workers found another checkpoint than this one.
         """
         self._stop = stop or threading.Event()
         self._heartbeat = heartbeat
@@ -99,6 +100,14 @@ class Trainer:
         self.plan = Plan.of(config, self.statistics.train)
         self._examples = examples
         self.is_chief = worker == 0
+        replicas = strategy.num_replicas_in_sync
+        if config.batch_size % replicas:
+            raise InputError(
+                f"train.batch_size: expected a multiple of the {replicas} devices that share a "
+                f"batch, received {config.batch_size}; change it"
+            )
+        self._replicas_here = len(strategy.extended.worker_devices)
+        self._over_workers = figures_over_workers(strategy)
         self._parser = Parser(labels, self.statistics.stored_size)
         with strategy.scope():
             self.network = build_resnet(
@@ -110,7 +119,7 @@ class Trainer:
                 squeeze_excite=config.squeeze_excite,
                 antialias=config.antialias,
                 precision=resolve_precision(config.precision),
-                sync_batch_norm=config.synchronizes_batch_norm,
+                sync_batch_norm=config.synchronizes_batch_norm(replicas),
                 seed=config.seed,
             )
             self.heads = build_heads(labels, embedding_dim=config.embedding_dim, seed=config.seed)
@@ -132,7 +141,18 @@ class Trainer:
             self.optimizer,
             Checkpoints(checkpoints, keep=config.checkpoints_kept),
         )
-        self.step, self.history = self._state.restore(strategy)
+        self.step, self.history, begun = self._state.restore(strategy)
+        steps, workers = self._over_workers(np.array([self.step, 1.0]))
+        if steps != self.step * workers:
+            raise OutOfStepError(
+                f"train: the workers found checkpoints of different steps, this one of step "
+                f"{self.step}; starting again, when all see the newest"
+            )
+        self._epoch = (
+            Epoch.begin(len(self.heads))
+            if begun is None
+            else Epoch.resumed(begun, first=self.is_chief)
+        )
 
     def run(self) -> list[dict[str, Any]]:
         """Trains to the end of the plan and returns one record an epoch."""
@@ -145,6 +165,8 @@ class Trainer:
                 progress = stack.enter_context(counter)
                 if self.step:
                     progress.advance(self.step * batch, note=f"resumed at step {self.step}")
+                    # The run may have ended between a checkpoint and the evaluation after it.
+                    self._evaluate_if_due()
             for size, end in (
                 (self.config.early_input_size, self.plan.early_steps),
                 (self.config.input_size, total),
@@ -157,14 +179,17 @@ class Trainer:
 
     def _run_phase(self, input_size: int, end: int, progress: Progress | None) -> None:
         """Trains with one image size up to the step `end`."""
+        self._at("reading")
         batches = self._batches(input_size)
-        train_step = self._make_step()
-        epoch = self._new_epoch()
+        step = self._make_step()
+        # A run that goes on in the middle of an epoch has its clock running already.
+        if not self._epoch.steps:
+            self._epoch = Epoch.begin(len(self.heads))
         while self.step < end:
             self._at("reading")
             asked = time.monotonic()
             images, rows, ids = next(batches)
-            epoch.waiting += time.monotonic() - asked
+            waited = time.monotonic() - asked
             rate = cosine_with_warmup(
                 self.step,
                 peak=self.config.learning_rate,
@@ -172,21 +197,22 @@ class Trainer:
                 total_steps=self.plan.total_steps,
             )
             self._at("computing")
-            sums = train_step(images, rows, tf.constant(rate, tf.float32)).numpy()
+            result = step(images, rows, rate, self._stop.is_set())
             self.step += 1
-            if not math.isfinite(float(sums[0])):
+            if result.broken_here:
                 raise LookalikeError(self._not_a_number(rate, ids))
-            epoch.sums += sums[:-1]
-            epoch.exchanging += float(sums[-1])
-            epoch.steps += 1
+            if result.broken:
+                raise PeerBrokeError(
+                    f"train: another worker's loss is not a number at step {self.step}"
+                )
+            self._epoch.add(result, waited=waited)
             if progress is not None:
-                loss = sums[0] / self.config.batch_size
+                loss = result.sums[0] / self._own_batch
                 progress.advance(self.config.batch_size, note=f"loss {loss:.3f}")
             if self.step % self.plan.steps_per_epoch == 0:
-                self._end_epoch(epoch, rate, input_size)
-                epoch = self._new_epoch()
-            if self.is_chief and self._stop.is_set() and self.step < self.plan.total_steps:
-                self.save()
+                self._end_epoch(rate, input_size)
+            if result.stop and self.step < self.plan.total_steps:
+                self._save()
                 self._state.wait()
                 raise PreemptedError(f"train: told to stop; saved at step {self.step}")
 
@@ -205,18 +231,21 @@ class Trainer:
             f"items of that step: {shown}{more}"
         )
 
-    def _at(self, phase: Literal["reading", "computing", "saving"]) -> None:
+    def _at(self, phase: Phase) -> None:
         if self._heartbeat is not None:
             self._heartbeat.at(self.step, phase)
 
-    def _new_epoch(self) -> Epoch:
-        return Epoch(sums=np.zeros(1 + 2 * len(self.heads)))
+    @property
+    def _own_batch(self) -> int:
+        """This worker's examples a step."""
+        share: int = self.config.batch_size // self.strategy.num_replicas_in_sync
+        return share * self._replicas_here
 
     def _batches(self, input_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         config = self.config
         repeats = None
         if config.class_balance:
-            repeats = leaf_repeats(self._examples, self.labels, config.class_balance)
+            repeats = class_repeats(self._examples, self.labels, config.class_balance)
 
         def build(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return training_batches(
@@ -227,10 +256,12 @@ class Trainer:
                 input_size=input_size,
                 batch_size=context.get_per_replica_batch_size(config.batch_size),
                 seed=config.seed,
-                first_step=self.step,
+                # A step takes one batch for each of this worker's devices.
+                first_batch=self.step * self._replicas_here,
                 shard=context.input_pipeline_id,
                 shards=context.num_input_pipelines,
                 cache_megabytes=config.cache_megabytes,
+                threads=input_threads(),
                 views_per_product=config.views_per_product,
                 repeats=repeats,
             )
@@ -239,71 +270,45 @@ class Trainer:
         batches: Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = iter(dataset)
         return batches
 
-    def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-        config, variables = self.config, self._variables
-        objective = Objective(config, self.labels, self.heads)
-        decayed = [len(variable.shape) > 1 for variable in variables]
-        # The convolutions' gradients were computed in that precision; nothing else was.
-        narrow = resolve_precision(config.precision) == "bfloat16"
-        short = [narrow and len(variable.shape) == 4 for variable in variables]
+    def _make_step(self) -> Step:
+        return make_step(
+            config=self.config,
+            strategy=self.strategy,
+            network=self.network,
+            variables=self._variables,
+            optimizer=self.optimizer,
+            objective=Objective(self.config, self.labels, self.heads),
+        )
 
-        def replica_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-            with tf.GradientTape() as tape:
-                vectors = self.network(tf.cast(images, tf.float32), training=True)
-                loss, counts = objective(vectors, rows)
-                # Gradients are summed over the replicas, so each divides by the global batch.
-                mean = loss / config.batch_size
-            gradients = tape.gradient(mean, [variable.value for variable in variables])
-            sums = tf.concat([loss[None], counts], axis=0)
-            summed, seconds = sum_over_workers([*gradients, sums], short=[*short, False])
-            *gradients, sums = summed
-            gradients = [
-                gradient + config.weight_decay * variable.value if shrinks else gradient
-                for gradient, variable, shrinks in zip(gradients, variables, decayed, strict=True)
-            ]
-            self.optimizer.learning_rate.assign(rate)
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return tf.concat([sums, seconds[None]], axis=0)
-
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def train_step(images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-            sums = self.strategy.run(replica_step, args=(images, rows, rate))
-            # Every worker has the sums over all, and how long it waited for them itself.
-            return self.strategy.experimental_local_results(sums)[0]
-
-        step: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = train_step
-        return step
-
-    def _end_epoch(self, epoch: Epoch, rate: float, input_size: int) -> None:
-        """Writes the epoch down, evaluates and saves where the plan says so."""
+    def _end_epoch(self, rate: float, input_size: int) -> None:
+        """Writes the epoch down, saves and evaluates where the plan says so."""
         number = self.step // self.plan.steps_per_epoch
-        images = epoch.steps * self.config.batch_size
-        seconds = time.monotonic() - epoch.started
-        last = self.step == self.plan.total_steps
-        record: dict[str, Any] = {
-            "epoch": number,
-            "loss": float(epoch.sums[0]) / images,
-            "learning_rate": rate,
-            "input_size": input_size,
-            "images_per_second": images / seconds,
-            "steps_per_second": epoch.steps / seconds,
-            "input_stall_share": epoch.waiting / seconds,
-            "scaling_efficiency": 1.0 - epoch.exchanging / seconds,
-            "train": self._shares(epoch.sums[1:]),
-        }
-        self._at("saving")
-        if self.is_chief and (last or number % self.config.evaluate_every == 0):
-            record["unseen"] = self.evaluate_unseen()
-        self.history.append(record)
+        self.history.append(
+            self._epoch.record(
+                self._over_workers(self._epoch.sums),
+                number=number,
+                batch_size=self.config.batch_size,
+                learning_rate=rate,
+                input_size=input_size,
+                shares=self._shares,
+            )
+        )
+        self._epoch = Epoch.begin(len(self.heads))
+        if self.step == self.plan.total_steps or number % self.config.checkpoint_every == 0:
+            # Before the evaluation: that may be long, and what was trained is worth more.
+            self._save()
         if self.is_chief:
-            self._events.add(record, epochs=self.config.epochs)
-        if last or number % self.config.checkpoint_every == 0:
-            self.save()
+            self._evaluate_if_due()
+            self._events.add(self.history[-1], epochs=self.config.epochs)
+        self._epoch.started = time.monotonic()
 
-    def save(self) -> None:
-        """Saves a checkpoint, if this is the first worker; the file is written meanwhile."""
+    def _save(self) -> None:
+        """Saves a checkpoint; every worker takes part, the first one writes, meanwhile."""
+        self._at("saving")
+        # In the middle of an epoch the sums so far belong to what is saved.
+        begun = self._epoch.saved(self._over_workers(self._epoch.sums))
         if self.is_chief:
-            self._state.save(self.step, self.history)
+            self._state.save(self.step, self.history, begun)
 
     def _shares(self, counts: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
         """Returns the share of right first guesses a head, leaving out heads without labels."""
@@ -311,12 +316,30 @@ class Trainer:
         pairs = zip(names, counts.reshape(-1, 2), strict=True)
         return {name: float(right / known) for name, (right, known) in pairs if known}
 
-    def evaluate_unseen(self) -> dict[str, float]:
-        """Returns the share of right first guesses a level on the products held out."""
+    def _evaluate_if_due(self) -> None:
+        """Adds the shares on the products held out to the last record, where the plan wants them.
+
+        Nothing happens in the middle of an epoch, or where they are there already.
+        """
+        number, rest = divmod(self.step, self.plan.steps_per_epoch)
+        due = self.step == self.plan.total_steps or number % self.config.evaluate_every == 0
+        if due and not rest and "unseen" not in self.history[-1]:
+            found = self.evaluate_unseen()
+            if found is not None:
+                self.history[-1]["unseen"] = found
+
+    def evaluate_unseen(self) -> dict[str, float] | None:
+        """Returns the share of right first guesses a level on the products held out.
+
+        None when the run is told to stop meanwhile: saving comes first.
+        """
         counts = np.zeros(2 * len(self.heads))
         if self.statistics.unseen == 0:
             return {}
         for images, rows in unseen_batches(self._examples, parser=self._parser, batch_size=64):
+            if self._stop.is_set():
+                return None
+            self._at("evaluating")
             vectors = encode(
                 self.network,
                 images,

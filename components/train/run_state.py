@@ -7,11 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from components.contracts.errors import InputError
 from components.train.checkpoints import Checkpoints
 from components.train.heads import CosineHead
+
+_EPOCH = "epoch"
 
 
 class RunState:
@@ -32,39 +35,56 @@ class RunState:
         for number, variable in enumerate(optimizer.variables):
             self._variables[f"optimizer/{number}"] = variable
 
-    def save(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
-        """Copies the variables; the file is written while the training goes on."""
+    def save(
+        self,
+        step: int,
+        history: Sequence[Mapping[str, Any]],
+        epoch: npt.NDArray[np.float64],
+    ) -> None:
+        """Copies the variables; the file is written while the training goes on.
+
+        Args:
+            step: Optimiser steps done.
+            history: One record an epoch.
+            epoch: What the epoch under way came to so far, see `components.train.epoch`.
+        """
         arrays = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
-        self._checkpoints.save(step, arrays, history)
+        self._checkpoints.save(step, {**arrays, _EPOCH: epoch}, history)
 
     def wait(self) -> None:
         """Waits until what was saved lies on the disk."""
         self._checkpoints.wait()
 
-    def restore(self, strategy: tf.distribute.Strategy) -> tuple[int, list[dict[str, Any]]]:
+    def restore(
+        self, strategy: tf.distribute.Strategy
+    ) -> tuple[int, list[dict[str, Any]], npt.NDArray[np.float64] | None]:
         """Takes up the newest checkpoint, if there is one.
 
         Returns:
-            The steps done and one record an epoch; 0 and none without a checkpoint.
+            The steps done, one record an epoch, and what the epoch under way came to so far; 0,
+            none and None without a checkpoint.
 
         Raises:
             InputError: It belongs to another network, or cannot be read.
         """
         saved = self._checkpoints.latest()
         if saved is None:
-            return 0, []
+            return 0, [], None
+        arrays = dict(saved.arrays)
+        epoch = arrays.pop(_EPOCH, None)
         fitting = {
             name: array
-            for name, array in saved.arrays.items()
+            for name, array in arrays.items()
             if name in self._variables and array.shape == tuple(self._variables[name].shape)
         }
-        if len(fitting) != len(self._variables) or len(fitting) != len(saved.arrays):
+        if len(fitting) != len(self._variables) or len(fitting) != len(arrays):
             raise InputError(
                 f"the checkpoint of step {saved.step} belongs to another network: expected "
-                f"{len(self._variables)} arrays, {len(fitting)} of its {len(saved.arrays)} fit; "
+                f"{len(self._variables)} arrays, {len(fitting)} of its {len(arrays)} fit; "
                 "give an empty directory for checkpoints"
             )
         with strategy.scope():
             for name, variable in self._variables.items():
                 variable.assign(fitting[name])
-        return saved.step, list(saved.history)
+        begun = None if epoch is None else np.asarray(epoch, np.float64)
+        return saved.step, list(saved.history), begun

@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+# Copies of one example are drawn apart by about as many others.
+_MIXED = 1024
+
 
 def balanced_repeats(counts: npt.NDArray[np.int64], balance: float) -> npt.NDArray[np.float32]:
     """Returns how often the examples of each class are shown in an epoch.
@@ -28,34 +31,43 @@ def balanced_repeats(counts: npt.NDArray[np.int64], balance: float) -> npt.NDArr
     return np.where(known, wanted / np.maximum(counts, 1), 1.0).astype(np.float32)
 
 
-def repeat_by_leaf(
-    examples: tf.data.Dataset, repeats: npt.NDArray[np.float32], *, seed: int
+def repeat_rare(
+    examples: tf.data.Dataset,
+    repeats: npt.NDArray[np.float32],
+    *,
+    seed: int,
 ) -> tf.data.Dataset:
-    """Repeats or leaves out examples so that each leaf is shown as often as `repeats` says.
+    """Repeats or leaves out the examples of an endless stream as often as their class asks for.
 
-    A share of a time is drawn from the item's id, so that it is the same in every epoch and after
-    a restart. An example without a leaf is shown once.
+    A share of a time is drawn anew whenever the example comes by, from its place in the stream: a
+    restart draws the same, the next epoch something else, so that no example is left out for good.
 
     Args:
-        examples: Elements of cut-out, rows int32 `[levels + 1]`, item id.
-        repeats: float32 `[leaves]`.
+        examples: Elements of something, rows int32 `[levels + 1]`, item id.
+        repeats: float32 `[levels, classes]`, departments first; an example goes by the deepest
+            class that is known of it, one without any is shown once.
         seed: Seed of the draw.
 
     Returns:
-        Elements of the same kind.
+        Elements of the same kind, mixed so that copies do not follow each other.
     """
-    table = tf.constant(repeats)
+    # One row more, at index -1: of an example without any class.
+    table = tf.pad(tf.constant(repeats), [[0, 1], [0, 0]], constant_values=1.0)
 
-    def times(cutout: tf.Tensor, rows: tf.Tensor, item: tf.Tensor) -> tf.data.Dataset:
-        leaf = rows[-2]
-        wanted = tf.where(leaf >= 0, tf.gather(table, tf.maximum(leaf, 0)), 1.0)
-        number = tf.strings.to_hash_bucket_strong(item, 1 << 24, [seed, 2])
-        draw = tf.cast(number, tf.float32) / float(1 << 24)
+    def times(
+        number: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+    ) -> tf.data.Dataset:
+        rows = example[1][:-1]
+        level = tf.reduce_sum(tf.cast(rows >= 0, tf.int32)) - 1
+        row = tf.where(level >= 0, rows[level], 0)
+        wanted = table[level, row]
+        draw = tf.random.stateless_uniform([], tf.stack([tf.constant(seed, tf.int64), number]))
         whole = tf.floor(wanted)
         count = tf.cast(whole, tf.int64) + tf.cast(draw < wanted - whole, tf.int64)
-        return tf.data.Dataset.from_tensors((cutout, rows, item)).repeat(count)
+        return tf.data.Dataset.from_tensors(example).repeat(count)
 
-    return examples.flat_map(times)
+    repeated = examples.enumerate().flat_map(times)
+    return repeated.shuffle(_MIXED, seed=seed + 3)
 
 
 def bring_together(examples: tf.data.Dataset, views: int) -> tf.data.Dataset:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.contracts.errors import LookalikeError
 from components.contracts.files import read_json, write_json
+from components.contracts.processors import available_processors
 from components.train.config import TrainConfig
 from components.train.labels import LabelSpace
 
@@ -32,6 +33,7 @@ TRY_AGAIN = 75
 # A worker whose peer is gone fails in one of these; what is wrong is told by the peer.
 _PEER_ERRORS = ("AbortedError", "CancelledError", "DeadlineExceededError", "UnavailableError")
 _PATIENCE_SECONDS = 25.0
+_PEER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,25 @@ def main(arguments: list[str] | None = None) -> int:
         train(spec, stop=stop)
     except LookalikeError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return TRY_AGAIN if type(error).__name__ == "PreemptedError" else error.exit_code
+        if type(error).__name__ in ("PreemptedError", "OutOfStepError"):
+            return TRY_AGAIN
+        if type(error).__name__ == "PeerBrokeError":
+            return _end_after_the_peer()
+        return error.exit_code
     except Exception as error:
         if type(error).__name__ not in _PEER_ERRORS:
             raise
         print(f"a worker of the group is gone ({type(error).__name__})", file=sys.stderr)
-        return TRY_AGAIN
+        return _end_after_the_peer()
     return 0
+
+
+def _end_after_the_peer() -> int:
+    """Returns the exit code of a worker that ends because of another one."""
+    if WATCH_VARIABLE not in os.environ:
+        # In a cluster the first worker that ends ends the job, and is the one that is asked why.
+        time.sleep(_PEER_SECONDS)
+    return TRY_AGAIN
 
 
 def train(spec: Spec, *, stop: threading.Event | None = None) -> None:
@@ -179,14 +193,12 @@ def _limit_threads(config: TrainConfig) -> None:
     """Gives this process its share of the cores; before TensorFlow does anything else."""
     import tensorflow as tf  # noqa: PLC0415
 
-    threads = config.threads or max(1, _cores() // config.workers)
+    # The local launcher starts all workers on one machine; elsewhere each has its own.
+    sharing = config.workers if WATCH_VARIABLE in os.environ else 1
+    threads = config.threads or max(1, available_processors() // sharing)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     # One more lets the input pipeline and the collectives run beside the training step.
     tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stop_on_sigterm() -> threading.Event:

@@ -8,7 +8,8 @@ from components.train.augment_config import Augmentation
 from components.train.data import (
     Parser,
     Statistics,
-    leaf_repeats,
+    class_repeats,
+    own_records,
     scan,
     training_batches,
     unseen_batches,
@@ -22,7 +23,7 @@ def labels(taxonomy, examples):
     return LabelSpace.of(taxonomy, (product for product, _ in scan(examples, "train")))
 
 
-def batches(examples, labels, *, first_step=0, shard=0, shards=1, cache_megabytes=64, **sampling):
+def batches(examples, labels, *, first_batch=0, shard=0, shards=1, cache_megabytes=64, **sampling):
     return training_batches(
         examples,
         parser=Parser(labels, STORED_SIZE),
@@ -31,7 +32,7 @@ def batches(examples, labels, *, first_step=0, shard=0, shards=1, cache_megabyte
         input_size=24,
         batch_size=8,
         seed=5,
-        first_step=first_step,
+        first_batch=first_batch,
         shard=shard,
         shards=shards,
         cache_megabytes=cache_megabytes,
@@ -67,7 +68,7 @@ def test_products_held_out_have_no_row_of_their_own(examples, labels):
 @pytest.mark.parametrize("cache_megabytes", [0, 64])
 def test_a_restart_meets_the_same_batches(examples, labels, cache_megabytes):
     whole = list(batches(examples, labels, cache_megabytes=cache_megabytes).take(9))
-    rest = batches(examples, labels, first_step=7, cache_megabytes=cache_megabytes).take(2)
+    rest = batches(examples, labels, first_batch=7, cache_megabytes=cache_megabytes).take(2)
     for (images, rows, ids), (same_images, same_rows, same_ids) in zip(
         whole[7:], rest, strict=True
     ):
@@ -119,13 +120,44 @@ def test_two_views_of_a_product_meet_in_a_batch(examples, labels):
         batches(examples, labels, views_per_product=2, cache_megabytes=0)
 
 
-def test_balance_counts_the_leaves(examples, labels):
-    # Leaves with 4, 3 and 4 products of the same number of views.
-    repeats = leaf_repeats(examples, labels, 1.0)
-    np.testing.assert_allclose(sorted(repeats), [11 / 12, 11 / 12, 11 / 9], rtol=1e-5)
+def test_balance_counts_the_deepest_class_that_is_known(examples, labels):
+    # Leaves with 4, 3 and 4 products, one more known by its department alone, of as many views.
+    repeats = class_repeats(examples, labels, 1.0)
+    leaves = sorted(repeats[1, : len(labels.levels[1])])
+    np.testing.assert_allclose(leaves, [3 / 4, 3 / 4, 1.0], rtol=1e-5)
+    assert sorted(set(repeats[0].tolist())) == pytest.approx([1.0, 3.0])
     seen = [
         row[1]
         for _, rows, _ in batches(examples, labels, repeats=repeats).take(24)
         for row in rows.numpy()
     ]
     assert set(seen) == {-1, 0, 1, 2}
+
+
+@pytest.mark.parametrize("cache_megabytes", [0, 64])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_threads_change_nothing_in_the_batches(examples, labels, cache_megabytes, balanced):
+    repeats = class_repeats(examples, labels, 0.5) if balanced else None
+    options = {"cache_megabytes": cache_megabytes, "repeats": repeats}
+    one = list(batches(examples, labels, **options).take(9))
+    many = list(batches(examples, labels, threads=3, **options).take(9))
+    later = list(batches(examples, labels, threads=3, first_batch=7, **options).take(2))
+    for batch, other in zip(one + one[7:], many + later, strict=True):
+        for tensor, same in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(tensor, same)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 5])
+def test_every_record_has_one_worker_and_shares_are_even(tmp_path, shards):
+    names = [str(tmp_path / f"{number}.tfrecord") for number in range(5)]
+    for number, name in enumerate(names):
+        with tf.io.TFRecordWriter(name) as writer:
+            for record in range(6):
+                writer.write(f"{number}-{record}".encode())
+    shares = [
+        [record.numpy() for record in own_records(names, shard=shard, shards=shards, threads=2)]
+        for shard in range(shards)
+    ]
+    together = [record for share in shares for record in share]
+    assert len(set(together)) == len(together) == 30
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1

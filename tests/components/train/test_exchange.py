@@ -1,4 +1,4 @@
-"""Gradients are summed over the workers once, each at the precision that it was computed in."""
+"""Gradients are summed over the workers once, in two messages, in the precision of the run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.exchange import sum_over_workers
+from components.train.exchange import late_gradients, sum_over_workers
 
 # Two replicas need two devices, which a process can only ask for before it uses any.
 _TWO_REPLICAS = """
 import json
 import keras
+import numpy as np
 import tensorflow as tf
-from components.train.exchange import SharedSGD, sum_over_workers
+from components.train.exchange import SharedSGD, figures_over_workers, sum_over_workers
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
@@ -32,26 +33,33 @@ def step():
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     gradient = tf.cast(number + 1, tf.float32) * tf.constant([1.0, 10.0])
     kernel = tf.reshape(gradient, [1, 1, 1, 2])
-    (gradient, kernel), seconds = sum_over_workers([gradient, kernel], short=[False, True])
+    flags = tf.stack([tf.cast(number, tf.float32), 0.0])
+    (kernel, gradient), flags, seconds = sum_over_workers(
+        [kernel, gradient], flags, dtype=tf.float32
+    )
     optimizer.apply_gradients([(gradient, weight)])
-    return kernel, seconds
+    return kernel, flags, seconds
 
-kernels, seconds = map(
+kernels, flags, seconds = map(
     strategy.experimental_local_results, tf.function(lambda: strategy.run(step))()
 )
 weights = strategy.experimental_local_results(weight.value)
 print(json.dumps({
     "weights": [value.numpy().tolist() for value in weights],
     "kernels": [value.numpy().tolist() for value in kernels],
+    "flags": [value.numpy().tolist() for value in flags],
     "seconds": [float(value) for value in seconds],
+    "figures": [figures_over_workers(strategy)(np.array([3.0, 2.0**40 + 1])).tolist()] * 2,
 }))
 """
 
 
 def test_one_worker_keeps_what_it_has():
     tensors = [tf.constant([1.00001]), tf.constant([[2.0]])]
-    result, seconds = sum_over_workers(tensors, short=[True, False])
+    own = tf.constant([0.0, 1.0])
+    result, flags, seconds = sum_over_workers(tensors, own, dtype=tf.bfloat16)
     assert float(seconds) == 0.0
+    assert flags is own
     assert all(ours is theirs for ours, theirs in zip(result, tensors, strict=True))
 
 
@@ -64,11 +72,16 @@ def test_two_replicas_step_once_by_the_sum_of_their_gradients():
     # The replicas' gradients are (1, 10) and (2, 20).
     assert result["weights"] == [[-3.0, -30.0]] * 2
     assert result["kernels"] == [[[[[3.0, 30.0]]]]] * 2
+    # One of them raised the first flag.
+    assert result["flags"] == [[1.0, 0.0]] * 2
     assert all(seconds > 0 for seconds in result["seconds"])
+    # Both are this one worker's: its figures count once, and as exactly as they came.
+    assert result["figures"] == [[3.0, 2.0**40 + 1]] * 2
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_what_is_short_is_rounded_and_everything_else_is_not(monkeypatch, workers):
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float32])
+def test_the_last_layers_go_first_and_all_in_one_precision(monkeypatch, workers, dtype):
     class Context:
         num_replicas_in_sync = workers
 
@@ -80,13 +93,19 @@ def test_what_is_short_is_rounded_and_everything_else_is_not(monkeypatch, worker
     messages: list[tf.Tensor] = []
     monkeypatch.setattr(tf.distribute, "get_replica_context", Context)
     fine = 1.0 + 2.0**-12
-    tensors = [tf.fill([2, 3], fine), tf.fill([1, 1, 2, 2], fine), tf.fill([], 2 * fine)]
-    result, _ = sum_over_workers(tensors, short=[False, True, False])
+    tensors = [tf.fill([2, 3], fine), tf.fill([1, 1, 50, 2], fine), tf.fill([], 2 * fine)]
+    result, flags, _ = sum_over_workers(tensors, tf.constant([1.0, 0.0]), dtype=dtype)
     assert [tensor.shape for tensor in result] == [tensor.shape for tensor in tensors]
-    np.testing.assert_array_equal(result[0], np.full((2, 3), workers * fine, np.float32))
-    np.testing.assert_array_equal(result[1], np.full((1, 1, 2, 2), workers, np.float32))
-    np.testing.assert_array_equal(result[2], np.float32(2 * workers * fine))
-    assert [(message.dtype, message.shape[0]) for message in messages] == [
-        (tf.bfloat16, 4),
-        (tf.float32, 7),
-    ]
+    kept = 1.0 if dtype == tf.bfloat16 else fine
+    for tensor, value in zip(result, [kept, kept, 2 * kept], strict=True):
+        np.testing.assert_array_equal(tensor, np.full(tensor.shape, workers * value, np.float32))
+    np.testing.assert_array_equal(flags, [workers, 0])
+    assert [(message.dtype, message.shape[0]) for message in messages] == [(dtype, 101), (dtype, 8)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "late"),
+    [([1, 9, 90], 2), ([2, 9, 90], 1), ([50, 50], 0), ([100], 0), ([5, 5, 5, 85, 100], 3)],
+)
+def test_a_tenth_of_the_numbers_at_most_goes_last(sizes, late):
+    assert late_gradients(sizes) == late

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from components.train.sampling import balanced_repeats, bring_together, repeat_by_leaf
+from components.train.sampling import balanced_repeats, bring_together, repeat_rare
 
 
 def test_balance_keeps_the_epoch_and_raises_the_rare():
@@ -15,22 +15,39 @@ def test_balance_keeps_the_epoch_and_raises_the_rare():
     np.testing.assert_allclose(balanced_repeats(np.zeros(2, int), 1.0), [1.0, 1.0])
 
 
-def stream(leaves):
-    rows = np.stack([leaves, np.arange(len(leaves))], axis=1).astype(np.int32)
-    items = [f"item-{number}" for number in range(len(leaves))]
-    return tf.data.Dataset.from_tensor_slices((np.arange(len(leaves)), rows, items))
+def stream(departments, leaves):
+    products = np.arange(len(leaves))
+    rows = np.stack([departments, leaves, products], axis=1).astype(np.int32)
+    items = [f"item-{number}" for number in products]
+    return tf.data.Dataset.from_tensor_slices((products, rows, items)).repeat()
 
 
-def test_examples_are_repeated_as_often_as_their_leaf_says():
-    leaves = np.array([0] * 400 + [1] * 50 + [-1] * 20)
-    shown = list(repeat_by_leaf(stream(leaves), np.array([0.5, 2.0], np.float32), seed=3))
-    seen = np.array([int(rows[0]) for _, rows, _ in shown])
-    assert (seen == 1).sum() == 100
-    assert (seen == -1).sum() == 20
-    # Half of 400, drawn: five standard deviations are 50.
-    assert 150 < (seen == 0).sum() < 250
-    again = list(repeat_by_leaf(stream(leaves), np.array([0.5, 2.0], np.float32), seed=3))
-    assert [int(cutout) for cutout, _, _ in again] == [int(cutout) for cutout, _, _ in shown]
+def shown(repeats, departments, leaves, count, seed=3):
+    table = np.array(repeats, np.float32)
+    stream_ = repeat_rare(stream(np.array(departments), np.array(leaves)), table, seed=seed)
+    return [(int(number), rows.numpy()) for number, rows, _ in stream_.take(count)]
+
+
+def test_examples_are_repeated_as_often_as_their_deepest_class_says():
+    leaves = [0] * 400 + [1] * 50 + [-1] * 20 + [-1] * 10
+    departments = [0] * 450 + [1] * 20 + [-1] * 10
+    repeats = [[9.0, 3.0], [0.5, 2.0]]
+    # 400/2 + 50 * 2 + 20 * 3 + 10 elements come of a round.
+    found = shown(repeats, departments, leaves, 50 * 370)
+    kinds = [(int(rows[0]), int(rows[1])) for _, rows in found]
+    shares = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
+    assert shares.keys() == {(0, 0), (0, 1), (1, -1), (-1, -1)}
+    for kind, share in {(0, 0): 200, (0, 1): 100, (1, -1): 60, (-1, -1): 10}.items():
+        np.testing.assert_allclose(shares[kind], share / 370, rtol=0.1)
+
+
+def test_what_is_left_out_changes_from_round_to_round_and_not_from_run_to_run():
+    found = shown([[1.0], [0.25]], [0] * 40, [0] * 40, 400)
+    assert {number for number, _ in found} == set(range(40))
+    again = shown([[1.0], [0.25]], [0] * 40, [0] * 40, 400)
+    assert [number for number, _ in again] == [number for number, _ in found]
+    other = shown([[1.0], [0.25]], [0] * 40, [0] * 40, 400, seed=4)
+    assert [number for number, _ in other] != [number for number, _ in found]
 
 
 def test_views_of_a_product_come_together_and_none_is_lost():

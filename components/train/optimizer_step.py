@@ -1,0 +1,116 @@
+"""One optimiser step under a distribution strategy, and what the workers tell each other in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.train.config import TrainConfig
+from components.train.exchange import SharedSGD, sum_over_workers
+from components.train.objective import Objective
+from components.train.precision import resolve_precision
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step came to.
+
+    Attributes:
+        sums: Over this worker's examples: the loss, and for each head how many first guesses were
+            right, and of how many; float32 `[1 + 2 heads]`.
+        broken_here: Whether a loss or a gradient of this worker is not a finite number.
+        broken: Whether that is so of any worker; all know it after the same step.
+        stop: Whether any worker was told to stop; all know it after the same step.
+        exchange_seconds: How long this worker waited for the others' gradients.
+    """
+
+    sums: npt.NDArray[np.float32]
+    broken_here: bool
+    broken: bool
+    stop: bool
+    exchange_seconds: float
+
+
+Step = Callable[[tf.Tensor, tf.Tensor, float, bool], StepResult]
+
+
+def make_step(
+    *,
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    network: keras.Model,
+    variables: Sequence[keras.Variable],
+    optimizer: SharedSGD,
+    objective: Objective,
+) -> Step:
+    """Builds the step.
+
+    Args:
+        config: The parameters.
+        strategy: How the workers are joined.
+        network: What `build_resnet` returned.
+        variables: What is trained, in the order of the forward pass.
+        optimizer: Was built for these variables.
+        objective: What is minimised.
+
+    Returns:
+        A function of a batch of images, its rows, the learning rate, and whether this worker was
+        told to stop.
+    """
+    decayed = [len(variable.shape) > 1 for variable in variables]
+    travels_as = tf.as_dtype(resolve_precision(config.precision))
+
+    def replica_step(
+        images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            vectors = network(tf.cast(images, tf.float32), training=True)
+            loss, counts = objective(vectors, rows)
+            # Gradients are summed over the replicas, so each divides by the global batch.
+            mean = loss / config.batch_size
+        gradients = tape.gradient(mean, [variable.value for variable in variables])
+        # Told in the step that breaks: the next one would blame another batch.
+        sizes = tf.stack([loss, *(tf.reduce_sum(tf.abs(one)) for one in gradients)])
+        broken = 1.0 - tf.cast(tf.reduce_all(tf.math.is_finite(sizes)), tf.float32)
+        gradients, flags, seconds = sum_over_workers(
+            gradients, tf.stack([broken, stop]), dtype=travels_as
+        )
+        gradients = [
+            gradient + config.weight_decay * variable.value if shrinks else gradient
+            for gradient, variable, shrinks in zip(gradients, variables, decayed, strict=True)
+        ]
+        optimizer.learning_rate.assign(rate)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return tf.concat([loss[None], counts], axis=0), broken, flags, seconds
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def train_step(
+        images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        results = strategy.run(replica_step, args=(images, rows, rate, stop))
+        sums, broken, flags, seconds = (
+            strategy.experimental_local_results(result) for result in results
+        )
+        # The flags are the same everywhere; the rest is this worker's own.
+        return tf.add_n(sums), tf.add_n(broken), flags[0], seconds[0]
+
+    def step(images: tf.Tensor, rows: tf.Tensor, rate: float, stop: bool) -> StepResult:
+        results: Any = train_step(
+            images, rows, tf.constant(rate, tf.float32), tf.constant(float(stop), tf.float32)
+        )
+        sums, broken_here, (broken, told), seconds = (result.numpy() for result in results)
+        return StepResult(
+            sums=sums,
+            broken_here=bool(broken_here),
+            broken=bool(broken),
+            stop=bool(told),
+            exchange_seconds=float(seconds),
+        )
+
+    return step

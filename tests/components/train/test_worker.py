@@ -1,0 +1,64 @@
+"""Worker processes without the launcher, as they run in a cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.train.checkpoints import Checkpoints
+from components.train.local_group import free_ports
+from components.train.worker import TRY_AGAIN, _place_in
+from tests.components.train.test_train import spec_of_a_run, step_of, wait_for
+
+
+def start(spec: Path, workers: int, directory: Path) -> list[subprocess.Popen[bytes]]:
+    """Starts a group as the Training Operator does: each worker with its place in TF_CONFIG."""
+    with free_ports(workers) as ports:
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+    group = []
+    for number in range(workers):
+        task = {"type": "worker", "index": number}
+        environment = dict(os.environ) | {
+            "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
+            "no_proxy": "127.0.0.1",
+        }
+        command = [sys.executable, "-m", "components.train", "--spec", str(spec)]
+        with (directory / f"worker-{number}.log").open("wb") as log:
+            group.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+    return group
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_whichever_worker_is_preempted_all_of_the_group_is_saved(tmp_path, examples, taxonomy):
+    spec = spec_of_a_run(tmp_path, examples, taxonomy, checkpoint_every=5_000)
+    group = start(spec, 2, tmp_path)
+    try:
+        assert wait_for(lambda: step_of(spec) >= 2)
+        group[1].send_signal(signal.SIGTERM)
+        codes = [worker.wait(timeout=60) for worker in group]
+    finally:
+        for worker in group:
+            worker.kill()
+            worker.wait()
+    logs = [(tmp_path / f"worker-{number}.log").read_text() for number in range(2)]
+    assert codes == [TRY_AGAIN] * 2, logs
+    saved = Checkpoints(tmp_path / "checkpoints", keep=2).latest()
+    assert saved.step >= 2
+    assert all(f"told to stop; saved at step {saved.step}" in log for log in logs)
+
+
+def test_vertex_counts_the_chief_apart():
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+
+    def place(kind, index):
+        return _place_in({"cluster": cluster, "task": {"type": kind, "index": index}})
+
+    assert place("chief", 0) == (["a:1", "b:1", "c:1"], 0)
+    assert place("worker", 0)[1] == 1
+    assert place("worker", 1)[1] == 2
+    assert _place_in({}) == ([], 0)
