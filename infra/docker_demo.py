@@ -31,7 +31,7 @@ from infra import images  # noqa: E402
 from pipelines.compiled import VISUAL_SEARCH, settable  # noqa: E402
 from pipelines.images import images_of  # noqa: E402
 from pipelines.local.ir import read_pipeline  # noqa: E402
-from pipelines.settings import parse_assignments, read_settings  # noqa: E402
+from pipelines.settings import read_values  # noqa: E402
 
 # Who the images run as unless told otherwise.
 NOBODY = (10001, 10001)
@@ -205,8 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger().setLevel(logging.WARNING)
     started = time.monotonic()
     try:
-        settings = dict(read_settings(given.config, known)) if given.config else {}
-        settings.update(parse_assignments(given.assignments, known))
+        settings = read_values(given.config, given.assignments, known)
         version = run(
             {name: path.resolve() for name, path in tables.items() if path},
             given.workspace.resolve(),

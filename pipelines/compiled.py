@@ -7,6 +7,7 @@ from pathlib import Path
 from components.contracts.errors import InputError, LookalikeError
 from pipelines.local.ir import Parameter, Pipeline
 from pipelines.task_names import STEPS
+from pipelines.train_fields import Field, train_fields
 
 __all__ = ["FILES", "RELEASE", "STEPS", "VISUAL_SEARCH", "check_fresh", "file_of", "settable"]
 
@@ -30,14 +31,20 @@ def file_of(pipeline: str) -> Path:
     return FILES[pipeline]
 
 
-def settable(pipeline: Pipeline) -> dict[str, Parameter]:
-    """Returns the parameters of the steps by dotted name, such as `train.epochs`."""
-    return {
-        f"{section}.{name.removeprefix(f'{section}_')}": parameter
-        for section in _SECTIONS
-        for name, parameter in pipeline.parameters.items()
-        if name.startswith(f"{section}_")
-    }
+def settable(pipeline: Pipeline) -> dict[str, Parameter | Field]:
+    """Returns the steps' parameters, and the fields folded into one, by dotted name.
+
+    Such as `train.epochs`, and `train.margin`, which `pipelines.settings` folds into
+    `train.options`.
+    """
+    found: dict[str, Parameter | Field] = {}
+    for section in _SECTIONS:
+        for name, parameter in pipeline.parameters.items():
+            if name.startswith(f"{section}_"):
+                found[f"{section}.{name.removeprefix(f'{section}_')}"] = parameter
+        if section == "train":
+            found.update(train_fields(pipeline.parameters))
+    return found
 
 
 def check_fresh(pipeline: Pipeline) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from components.contracts.beam_options import check_beam_options, split_beam_options
 from components.contracts.errors import InputError
 from components.outcome.webhook import check_secret
 from components.registry.channel import check_channel
+from components.train.config import read_options
 from pipelines.local.ir import Scalar
 
 _CONFIGS = {
@@ -77,12 +79,16 @@ def check_values(values: Mapping[str, Scalar]) -> None:
             for field in fields(config)
             if isinstance(getattr(config, field.name, None), str | int | float)
         }
-        given = {
+        given: dict[str, Any] = {
             key.removeprefix(f"{step}_"): value
             for key, value in values.items()
             if key.startswith(f"{step}_") and key.removeprefix(f"{step}_") in known
         }
-        if given:
+        if step == "train":
+            # What has no parameter of its own comes in one JSON text.
+            given.update(read_options(str(values.get("train_options", "")), taken=given))
+            config.from_mapping(given)
+        elif given:
             config(**given)
 
 

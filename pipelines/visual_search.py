@@ -54,6 +54,7 @@ def visual_search(
     train_workers: int = 2,
     train_backend: str = "local",
     train_backend_options: str = "",
+    train_options: str = "",
     train_seed: int = 0,
     embed_batch_size: int = 64,
     embed_max_reject_share: float = 0.02,
@@ -139,6 +140,8 @@ def visual_search(
             vertex (a CustomJob).
         train_backend_options: What a remote backend needs, as JSON: staging, image and more, see
             docs/training.md.
+        train_options: Further fields of the training's config, as JSON, such as {"margin": 0.1};
+            lookalike parameters train lists them.
         train_seed: Seed of weights, order and augmentation.
         embed_batch_size: Images a call of the encoder.
         embed_max_reject_share: Largest share of images that cannot be embedded, 0 to 1.
@@ -239,6 +242,7 @@ def visual_search(
             workers=train_workers,
             backend=train_backend,
             backend_options=train_backend_options,
+            options=train_options,
             seed=train_seed,
         )
         embedded = embed(

@@ -32,6 +32,7 @@ def train(
     workers: int = 2,
     backend: str = "local",
     backend_options: str = "",
+    options: str = "",
     seed: int = 0,
 ) -> None:
     """Trains the encoder: a ResNet from scratch on the taxonomy, by several workers at once.
@@ -66,6 +67,8 @@ def train(
             vertex (a CustomJob).
         backend_options: What a remote backend needs, as JSON: staging, image and more, see
             docs/training.md.
+        options: Further fields of the training's config, as JSON, such as {"margin": 0.1};
+            lookalike parameters train lists them.
         seed: Seed of weights, order and augmentation.
     """
     from components.train.step import run
@@ -77,7 +80,7 @@ def train(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
         warmup_epochs=warmup_epochs, weight_decay=weight_decay, label_smoothing=label_smoothing,
         logit_scale=logit_scale, workers=workers, backend=backend,
-        backend_options=backend_options, seed=seed,
+        backend_options=backend_options, options=options, seed=seed,
     )  # fmt: skip
     for name, value in figures.items():
         metrics.log_metric(name, value)

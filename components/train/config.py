@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from components.train.augment_config import Augmentation
 DEPTHS = (18, 34, 50)
 PRECISIONS = ("auto", "float32", "bfloat16")
 SYNC_BATCH_NORM = ("auto", "always", "never")
+EMPTY_LEAVES = ("refuse", "allow")
 # Batch statistics of this many examples are as good as any (Goyal et al., 2017, section 2.3).
 _ENOUGH_EXAMPLES = 32
 
@@ -62,6 +64,9 @@ class TrainConfig:
         restarts: How often a group that lost a worker is started again, from the last checkpoint.
         stall_seconds: How long a group may make no step before it is started again, in seconds.
         cache_megabytes: Decoded training examples are kept in memory up to this size a worker.
+        empty_leaves: What becomes of a taxonomy with a leaf that has no image: `refuse`, or `allow`
+            to train without. Leaves that transform trains at their parent, and leaves all of whose
+            products are held out, are reported and never refused.
         augmentation: How far a training image may stray from the catalog view.
     """
 
@@ -102,6 +107,7 @@ class TrainConfig:
     restarts: int = 3
     stall_seconds: float = 600.0
     cache_megabytes: int = 1024
+    empty_leaves: str = "refuse"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -110,14 +116,9 @@ class TrainConfig:
         Raises:
             InputError: A field is out of its range; the message names it.
         """
-        _require(self.depth in DEPTHS, "depth", f"one of {DEPTHS}", self.depth)
-        _require(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
-        _require(
-            self.sync_batch_norm in SYNC_BATCH_NORM,
-            "sync_batch_norm",
-            f"one of {SYNC_BATCH_NORM}",
-            self.sync_batch_norm,
-        )
+        for name, choices in _CHOICES.items():
+            chosen = getattr(self, name)
+            _require(chosen in choices, name, f"one of {choices}", chosen)
         for name, least in _LEAST.items():
             _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
         for name in ("early_share", "momentum", "label_smoothing"):
@@ -151,11 +152,14 @@ class TrainConfig:
             self.product_weight,
         )
 
-    @property
-    def synchronizes_batch_norm(self) -> bool:
-        """Whether batch normalisation sees the examples of all workers."""
+    def synchronizes_batch_norm(self, replicas: int) -> bool:
+        """Returns whether batch normalisation sees the examples of all devices.
+
+        Args:
+            replicas: Devices, over all workers, that share a batch.
+        """
         if self.sync_batch_norm == "auto":
-            return self.batch_size // self.workers < _ENOUGH_EXAMPLES
+            return self.batch_size // replicas < _ENOUGH_EXAMPLES
         return self.sync_batch_norm == "always"
 
     @classmethod
@@ -183,6 +187,56 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
+def read_options(text: str, *, taken: Container[str]) -> dict[str, Any]:
+    """Reads the pipeline's parameter `train.options`.
+
+    Args:
+        text: A JSON object of fields of `TrainConfig`; empty for none.
+        taken: The fields that have a parameter of their own.
+
+    Returns:
+        Value by field, to be checked by `TrainConfig.from_mapping`.
+
+    Raises:
+        InputError: The text is not a JSON object, or sets what has a parameter of its own.
+    """
+    values = json_object(text, "train.options")
+    for name in values:
+        if name in taken:
+            raise InputError(
+                f"train.options: expected no {name}, which is a parameter of its own; set "
+                f"train.{name} instead"
+            )
+    return values
+
+
+def json_object(text: str, where: str) -> dict[str, Any]:
+    """Parses a parameter that takes a JSON object; empty text is an empty one.
+
+    Raises:
+        InputError: The text is something else.
+    """
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise InputError(
+            f'{where}: expected a JSON object, such as {{"name": 1}}, received a text that is '
+            f"none ({error}); correct it"
+        ) from None
+    if not isinstance(values, dict):
+        raise InputError(
+            f'{where}: expected a JSON object, such as {{"name": 1}}, received '
+            f"{type(values).__name__}; correct it"
+        )
+    return values
+
+
+_CHOICES: Mapping[str, tuple[object, ...]] = {
+    "depth": DEPTHS,
+    "precision": PRECISIONS,
+    "sync_batch_norm": SYNC_BATCH_NORM,
+    "empty_leaves": EMPTY_LEAVES,
+}
 _LEAST: Mapping[str, float] = {
     "width": 1,
     "input_size": 16,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def unseen_confusions(
 ) -> dict[str, Any]:
     """Guesses the leaf of every image held out.
 
+    Leaves may lie at several levels. The head of an image's own level guesses, so that a guess at
+    a higher level than the deepest may be a node that has leaves below it.
+
     Args:
         examples: The examples directory.
         network: The trained network.
@@ -46,26 +50,45 @@ def unseen_confusions(
     Returns:
         See `summarise`; empty when nothing was held out or no leaf is known.
     """
-    head = f"head_level_{len(labels.levels)}"
-    prototypes = np.asarray(weights[f"{head}/prototypes"], np.float64)
-    prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
-    truths: list[int] = []
-    guesses: list[int] = []
-    column = len(labels.levels) - 1
+    taxon_of = {taxonomy.class_id(node): node for level in taxonomy.levels for node in level}
+    levels = [
+        _Level(
+            nodes := [taxon_of[class_id] for class_id in classes],
+            np.array([taxonomy.is_leaf(node) for node in nodes]),
+            _unit(weights[f"head_level_{number}/prototypes"]),
+        )
+        for number, classes in enumerate(labels.levels, start=1)
+    ]
+    truths: list[str] = []
+    guesses: list[str] = []
     parser = Parser(labels, stored_size)
     for images, rows in unseen_batches(examples, parser=parser, batch_size=_BATCH):
         vectors = encode(
             network, images, input_size=config.input_size, flip_average=config.flip_average
         )
-        known = rows.numpy()[:, column]
-        best = (vectors.numpy() @ prototypes.T).argmax(axis=1)
-        truths += known[known >= 0].tolist()
-        guesses += best[known >= 0].tolist()
-    taxon_of = {taxonomy.class_id(leaf): leaf for leaf in taxonomy.leaves}
-    names = [taxon_of[class_id] for class_id in labels.levels[-1]]
-    return summarise(
-        [names[row] for row in truths], [names[row] for row in guesses], taxonomy=taxonomy
-    )
+        found, known = vectors.numpy(), rows.numpy()
+        for column, level in enumerate(levels):
+            # A label that ends above the leaves says nothing of which leaf is right.
+            own = (known[:, column] >= 0) & level.is_leaf[known[:, column]]
+            best = (found[own] @ level.prototypes.T).argmax(axis=1)
+            truths += [level.nodes[row] for row in known[own, column]]
+            guesses += [level.nodes[row] for row in best]
+    return summarise(truths, guesses, taxonomy=taxonomy)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level's nodes in the order of its head's rows, which of them are leaves, the prototypes."""
+
+    nodes: list[str]
+    is_leaf: npt.NDArray[np.bool_]
+    prototypes: npt.NDArray[np.float64]
+
+
+def _unit(rows: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    numbers = np.asarray(rows, np.float64)
+    unit: npt.NDArray[np.float64] = numbers / np.linalg.norm(numbers, axis=1, keepdims=True)
+    return unit
 
 
 def summarise(truths: list[str], guesses: list[str], *, taxonomy: Taxonomy) -> dict[str, Any]:
@@ -73,7 +96,7 @@ def summarise(truths: list[str], guesses: list[str], *, taxonomy: Taxonomy) -> d
 
     Args:
         truths: The leaf of each image.
-        guesses: The first guess for it.
+        guesses: The first guess for it, a node at the same level.
         taxonomy: For names.
 
     Returns:

@@ -13,9 +13,41 @@ import tensorflow_transform as tft
 from PIL import Image
 
 from components.contracts.errors import InputError, LookalikeError
+from components.train.data import Statistics
 from components.train.encoder import encode
 
 TOLERANCE = 1e-4
+# transform rounds what it writes into statistics.json to four places.
+_STATISTICS_TOLERANCE = 1e-4
+
+
+def check_graph(transform_graph: Path, statistics: Statistics) -> None:
+    """Refuses a preprocessing graph that did not make the examples.
+
+    Args:
+        transform_graph: The output of TensorFlow Transform.
+        statistics: Those of the examples; the graph carries the same ones.
+
+    Raises:
+        InputError: It is no such graph, or gives images of another size, or carries the channel
+            statistics of other images.
+    """
+    layer = _layer(transform_graph, statistics.stored_size)
+    # TensorFlow would take the memory of the GPUs, which the workers are about to need.
+    with tf.device("/cpu:0"):
+        outputs = layer({"image_bytes": tf.constant([_png(np.zeros((8, 8, 3), np.uint8))])})
+    for name in ("channel_mean", "channel_std"):
+        expected = np.array(getattr(statistics, name))
+        received = outputs[name].numpy()[0] if name in outputs else None
+        if received is None or not np.allclose(
+            received, expected, rtol=0, atol=_STATISTICS_TOLERANCE
+        ):
+            raise InputError(
+                f"{transform_graph}: expected a graph with the {name} of the examples, "
+                f"{expected.tolist()}, received "
+                f"{None if received is None else received.round(4).tolist()}: it comes from "
+                "another run; use the graph and the examples of one transform run"
+            )
 
 
 def export_encoder(
@@ -45,16 +77,7 @@ def export_encoder(
     Raises:
         InputError: The transform graph gives images of another size.
     """
-    transform = tft.TFTransformOutput(str(transform_graph))
-    spec = transform.transformed_feature_spec()
-    shape = list(spec["image"].shape) if "image" in spec else None
-    if shape != [stored_size, stored_size, 3]:
-        raise InputError(
-            f"{transform_graph}: expected a graph that gives `image` "
-            f"[{stored_size}, {stored_size}, 3] as the examples have it, received {shape}; use the "
-            "graph and the examples of one transform run"
-        )
-    layer = transform.transform_features_layer()
+    layer = _layer(transform_graph, stored_size)
 
     @tf.function(input_signature=[tf.TensorSpec([None, stored_size, stored_size, 3], tf.uint8)])  # type: ignore[untyped-decorator]
     def pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -120,6 +143,26 @@ def check_export(
             f"more than {TOLERANCE:.0e}; the export is not used"
         )
     return worst
+
+
+def _layer(transform_graph: Path, stored_size: int) -> keras.Layer:
+    """Returns the graph as a layer, having looked at the size of its images."""
+    transform = tft.TFTransformOutput(str(transform_graph))
+    try:
+        spec = transform.transformed_feature_spec()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{transform_graph}: expected a graph of TensorFlow Transform ({error}); use the one "
+            "that transform wrote with the examples"
+        ) from None
+    shape = list(spec["image"].shape) if "image" in spec else None
+    if shape != [stored_size, stored_size, 3]:
+        raise InputError(
+            f"{transform_graph}: expected a graph that gives `image` "
+            f"[{stored_size}, {stored_size}, 3] as the examples have it, received {shape}; use the "
+            "graph and the examples of one transform run"
+        )
+    return transform.transform_features_layer()
 
 
 def _difference(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from components.contracts.files import sha256_bytes
 from components.contracts.taxonomy import Taxonomy
 
 UNKNOWN = -1
+_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -122,3 +123,80 @@ class LabelSpace:
         levels = tuple(tuple(int(class_id) for class_id in level) for level in values["levels"])
         parents = tuple(tuple(int(row) for row in level) for level in values["parents"])
         return cls(levels=levels, products=tuple(values["products"]), parents=parents)
+
+
+@dataclass(frozen=True)
+class EmptyLeaves:
+    """The leaves of the taxonomy that no training example shows, as people read them, by reason.
+
+    Attributes:
+        total: How many leaves the taxonomy has.
+        no_image: No example shows them.
+        rare: transform trains their few images at an ancestor.
+        held_out: All their products are among those that are never trained on.
+    """
+
+    total: int
+    no_image: tuple[str, ...] = ()
+    rare: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        taxonomy: Taxonomy,
+        *,
+        trained: Collection[int],
+        held_out: Collection[int],
+        rare: Collection[str],
+    ) -> EmptyLeaves:
+        """Sorts the leaves without a training example by why there is none.
+
+        Args:
+            taxonomy: The checked taxonomy.
+            trained: The class ids that training examples have.
+            held_out: The class ids that examples of the products held out have.
+            rare: The taxa that transform trains at an ancestor.
+        """
+        found: dict[str, list[str]] = {"no_image": [], "rare": [], "held_out": []}
+        for leaf in taxonomy.leaves:
+            if taxonomy.class_id(leaf) in trained:
+                continue
+            held = taxonomy.class_id(leaf) in held_out
+            reason = "rare" if leaf in rare else "held_out" if held else "no_image"
+            found[reason].append(taxonomy.names(leaf))
+        return cls(len(taxonomy.leaves), **{name: tuple(names) for name, names in found.items()})
+
+    def refuse(self) -> None:
+        """Refuses leaves that no example shows: nothing can be learnt of them.
+
+        Raises:
+            InputError: There is such a leaf; the message names the first few.
+        """
+        if self.no_image:
+            count = len(self.no_image)
+            raise InputError(
+                f"examples: expected an image of each of the {self.total} leaves of the taxonomy, "
+                f"received none of {count} ({some(self.no_image, count)}); give images of "
+                "them, take them out of the taxonomy, which retires them, or set "
+                "train.empty_leaves=allow to train without"
+            )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns, for the model card, how many there are and the first few of each reason."""
+        reasons = {"no_image": self.no_image, "rare": self.rare, "held_out": self.held_out}
+        return {
+            "leaves": self.total,
+            "empty": sum(map(len, reasons.values())),
+            **{
+                reason: {"count": len(names), "names": list(names[:_NAMES_SHOWN])}
+                for reason, names in reasons.items()
+            },
+        }
+
+
+def some(names: Sequence[str], count: int) -> str:
+    """Returns the first few of `count` names, between semicolons: names have commas in them."""
+    shown = names[:_NAMES_SHOWN]
+    more = count - len(shown)
+    return "; ".join([*shown, *([f"{more} more"] if more else [])])

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.train.labels import some
+
 LIMITS = (
     "Trained on catalog views alone; photos with several products, people or heavy occlusion were "
     "not part of the training.",
     "Products never trained on are found by resemblance; their figures stand apart above.",
     "Similar means alike to the taxonomy and to the eye of the network, not substitutable.",
 )
+_REASONS = {
+    "no_image": "without an image",
+    "rare": "too rare and trained at an ancestor",
+    "held_out": "with all products held out",
+}
 
 
 def model_card(
@@ -20,6 +27,7 @@ def model_card(
     precision: str,
     taxonomy_digest: str,
     levels: Mapping[str, int],
+    empty_leaves: Mapping[str, Any],
     products: int,
     examples: int,
     unseen_examples: int,
@@ -35,6 +43,7 @@ def model_card(
         precision: Arithmetic that was used while training.
         taxonomy_digest: SHA-256 of the checked taxonomy.
         levels: Number of classes by level.
+        empty_leaves: Which leaves have no training example, as `EmptyLeaves.to_mapping` says it.
         products: Number of products trained on.
         examples: Number of training examples.
         unseen_examples: Number of examples of products never trained on.
@@ -48,6 +57,7 @@ def model_card(
         "mode": mode,
         "taxonomy_digest": taxonomy_digest,
         "classes": dict(levels),
+        "empty_leaves": dict(empty_leaves),
         "trained": {"examples": examples, "products": products, "epochs": len(history)},
         "unseen_examples": unseen_examples,
         "precision": precision,
@@ -83,6 +93,7 @@ def to_markdown(card: Mapping[str, Any]) -> str:
         f"- Taxonomy {card['taxonomy_digest']}: "
         + ", ".join(f"{count} {name} classes" for name, count in card["classes"].items())
         + ".",
+        f"- {empty_leaves_in_words(card['empty_leaves'])}",
         "",
         "## Metrics",
         "",
@@ -115,6 +126,21 @@ def to_markdown(card: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def empty_leaves_in_words(empty: Mapping[str, Any]) -> str:
+    """Returns a sentence on the leaves without a training example, with some of their names."""
+    if not empty["empty"]:
+        return f"Each of the {empty['leaves']} leaves of the taxonomy has training examples."
+    parts = [
+        f"{empty[reason]['count']} {words} ({some(empty[reason]['names'], empty[reason]['count'])})"
+        for reason, words in _REASONS.items()
+        if empty[reason]["count"]
+    ]
+    return (
+        f"{empty['empty']} of the {empty['leaves']} leaves of the taxonomy have no training "
+        f"example: {', '.join(parts)}."
+    )
 
 
 def _percent(share: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from components.contracts.errors import InputError
 from components.train.config import TrainConfig
 
 
@@ -25,7 +26,17 @@ class Plan:
 
     @classmethod
     def of(cls, config: TrainConfig, examples: int) -> Plan:
-        """Plans a run over a number of training examples; partial batches are left out."""
+        """Plans a run over a number of training examples; partial batches are left out.
+
+        Raises:
+            InputError: There are not enough examples for one batch.
+        """
+        if config.epochs and examples < config.batch_size:
+            raise InputError(
+                f"train.batch_size: expected at least {config.batch_size} training examples, a "
+                f"batch of the {config.workers} workers together, received {examples}; lower "
+                "train.batch_size or train.workers"
+            )
         per_epoch = max(1, examples // config.batch_size)
         total = per_epoch * config.epochs
         early = config.early_share if config.early_input_size != config.input_size else 0.0

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.contracts.page import page, table, tiles
+from components.train.model_card import empty_leaves_in_words
 
 _WIDTH, _HEIGHT, _MARGIN = 460, 220, 34
 # Readable on light and on dark ground.
@@ -35,9 +36,11 @@ def training_report(
         facts += [
             (f"{last['loss']:.3f}", "last loss"),
             (f"{last['images_per_second']:.0f}", "images a second"),
-            (f"{last['input_stall_share']:.1%}", "waiting for input"),
         ]
-        # Encoders of earlier versions were written without it.
+        # Encoders of earlier versions were written without some of them.
+        if "steps_per_second" in last:
+            facts.append((f"{last['steps_per_second']:.2f}", "steps a second"))
+        facts.append((f"{last['input_stall_share']:.1%}", "waiting for input"))
         if "scaling_efficiency" in last:
             facts.append((f"{last['scaling_efficiency']:.1%}", "scaling efficiency"))
         charts = [
@@ -49,6 +52,8 @@ def training_report(
         parts = [f"<h2>Curves over epochs</h2><div>{''.join(charts)}</div>", _levels(history)]
     else:
         parts = ["<p>No step was taken in this run.</p>"]
+    if "empty_leaves" in card:
+        parts.append(f"<p>{html.escape(empty_leaves_in_words(card['empty_leaves']))}</p>")
     parts += [_departments(card), _confusions(confusions or {})]
     rows = [(name, _plain(value)) for name, value in sorted(card["parameters"].items())]
     parts.append("<h2>Parameters</h2>" + table(("parameter", "value"), rows))

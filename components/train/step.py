@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from components.contracts.catalog import TAXONOMY_FILE
-from components.contracts.errors import InputError
 from components.registry.registry import Registry
 from components.train.backend_config import BackendConfig
-from components.train.config import TrainConfig
+from components.train.config import TrainConfig, json_object, read_options
 from components.train.train import train_encoder
 
 
@@ -27,9 +25,26 @@ def run(
     report: str,
     backend: str,
     backend_options: str,
+    options: str,
     **settings: Any,
 ) -> dict[str, float]:
     """Trains the encoder, or takes the live one over in mode reuse.
+
+    Args:
+        checked: Directory of the checked catalog.
+        examples: Directory of the training examples.
+        transform_graph: Directory of the preprocessing graph.
+        registry: Registry that holds the live encoder.
+        incumbent: The live version, or none.
+        mode: scratch, warm or reuse.
+        encoder: Directory to write the encoder to.
+        checkpoints: Directory of the checkpoints.
+        report: HTML file to write.
+        backend: local, tfjob or vertex.
+        backend_options: The other fields of `BackendConfig`, a JSON object; may be empty.
+        options: The fields of `TrainConfig` that are not in `settings`, a JSON object; may be
+            empty.
+        **settings: The fields of `TrainConfig` that have a parameter each.
 
     Returns:
         The figures to show: loss and accuracies of the last epoch.
@@ -37,7 +52,8 @@ def run(
     Raises:
         InputError: A parameter cannot be used.
     """
-    config = TrainConfig.from_mapping(settings)
+    further = read_options(options, taken=settings)
+    config = TrainConfig.from_mapping({**settings, **further})
     place = backend_config(backend, backend_options)
     with tempfile.TemporaryDirectory() as scratch:
         live = None
@@ -69,12 +85,5 @@ def backend_config(backend: str, options: str) -> BackendConfig:
     Raises:
         InputError: The options are not a JSON object, or cannot be used.
     """
-    try:
-        values = json.loads(options or "{}")
-    except ValueError as error:
-        raise InputError(f"train.backend_options: expected a JSON object ({error})") from None
-    if not isinstance(values, dict):
-        raise InputError(
-            f"train.backend_options: expected a JSON object, received {type(values).__name__}"
-        )
+    values = json_object(options, "train.backend_options")
     return BackendConfig.from_mapping({**values, "backend": backend})

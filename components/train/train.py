@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from components.contracts.errors import InputError
 from components.contracts.files import (
     fresh_directory,
     read_json,
+    sha256_bytes,
     sha256_file,
     sha256_tree,
     write_atomically,
@@ -29,11 +31,17 @@ from components.contracts.files import (
 from components.contracts.taxonomy import Taxonomy
 from components.train.backend_config import BackendConfig
 from components.train.config import TrainConfig
-from components.train.labels import LabelSpace
+from components.train.labels import EmptyLeaves, LabelSpace
 from components.train.launcher import run_group
 from components.train.model_card import model_card, to_markdown
+from components.train.plan import Plan
 from components.train.report import training_report
 from components.train.worker import Spec
+
+if TYPE_CHECKING:
+    import keras
+
+    from components.train.data import Statistics
 
 MODES = ("scratch", "warm", "reuse")
 WEIGHTS_FILE = "weights.npz"
@@ -41,7 +49,9 @@ CURVES_FILE = "curves.json"
 CARD_FILE = "model_card.json"
 CONFUSIONS_FILE = "confusions.json"
 _CHECKED_IMAGES = 8
-_UPKEEP = frozenset({"checkpoint_every", "checkpoints_kept", "restarts", "stall_seconds"})
+_UPKEEP = frozenset(
+    {"checkpoint_every", "checkpoints_kept", "empty_leaves", "restarts", "stall_seconds"}
+)
 
 
 def train_encoder(
@@ -77,17 +87,25 @@ def train_encoder(
 
     Returns:
         Figures to show: the last loss, right first guesses by level on augmented training images
-        (`train_...`) and on products never trained on (`unseen_...`), images a second.
+        (`train_...`) and on products never trained on (`unseen_...`), images and steps a second,
+        the share of time spent waiting for input, the scaling efficiency, and how many leaves of
+        the taxonomy have no training example.
 
     Raises:
         InputError: The mode, the examples or the incumbent cannot be used.
         WorkerError: A training process failed.
     """
+    # The memory of the GPUs is the workers': this process, which only reads and exports, takes of
+    # it what it needs and not all.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     incumbent = _incumbent(mode, incumbent_encoder)
     if mode == "reuse" and incumbent is not None:
         return _reuse(incumbent, encoder, report)
     tree = Taxonomy.read(taxonomy)
-    labels = read_labels(examples, tree)
+    labels, empty = _read_classes(examples, tree)
+    if config.empty_leaves == "refuse":
+        empty.refuse()
+    _check_examples(examples, transform_graph, config)
     spec = Spec(
         examples=examples,
         checkpoints=checkpoints,
@@ -96,6 +114,7 @@ def train_encoder(
         config=config,
         labels=labels,
     )
+    _check_initial_weights(spec)
     digest = _guard_checkpoints(spec)
     if not (spec.output / "history.json").is_file():
         if config.epochs == 0:
@@ -104,9 +123,12 @@ def train_encoder(
 
             train(spec)
         else:
-            run_group(spec, backend or BackendConfig(), name=digest[:12])
+            place = backend or BackendConfig()
+            # Elsewhere what is staged outlives a release, whose code may train otherwise.
+            name = sha256_bytes(f"{digest} {_code_digest()} {place.image}".encode())
+            run_group(spec, place, name=name[:12])
     history = read_json(spec.output / "history.json")
-    card = _write_encoder(spec, tree, mode, transform_graph, history, encoder)
+    card = _write_encoder(spec, tree, empty, mode, transform_graph, history, encoder)
     confusions = read_json(encoder / CONFUSIONS_FILE)
     write_atomically(report, training_report(card=card, history=history, confusions=confusions))
     return _figures(history, card)
@@ -118,15 +140,78 @@ def read_labels(examples: Path, taxonomy: Taxonomy) -> LabelSpace:
     Raises:
         InputError: There is no training example, or a label is not in the taxonomy.
     """
+    return _read_classes(examples, taxonomy)[0]
+
+
+def _read_classes(examples: Path, taxonomy: Taxonomy) -> tuple[LabelSpace, EmptyLeaves]:
+    """Returns the classes, and which of them no training example shows; one look at the records."""
     # TensorFlow is imported where it is needed: the step's own checks come first.
     from components.train.data import scan  # noqa: PLC0415
 
-    found = list(scan(examples, "train"))
-    if not found:
-        raise InputError(f"{examples}/train: expected training examples, received none")
-    labels = LabelSpace.of(taxonomy, (product for product, _ in found))
-    labels.check({path for _, path in found})
-    return labels
+    products: set[str] = set()
+    trained: set[tuple[int, ...]] = set()
+    for product, path in scan(examples, "train"):
+        products.add(product)
+        trained.add(path)
+    if not products:
+        raise InputError(
+            f"{examples}/train: expected training examples, received none; lower "
+            "transform.unseen_fraction, so that fewer products are held out, or look at the "
+            "rejects of catalog and the dead letters of transform for what became of the images"
+        )
+    labels = LabelSpace.of(taxonomy, products)
+    labels.check(trained)
+    held_out = {path for _, path in scan(examples, "unseen")}
+    empty = EmptyLeaves.of(
+        taxonomy,
+        trained=set().union(*trained),
+        held_out=set().union(*held_out),
+        rare=read_json(examples / "statistics.json").get("rare_classes", {}),
+    )
+    return labels, empty
+
+
+def _check_examples(examples: Path, transform_graph: Path, config: TrainConfig) -> None:
+    """Refuses, before hours of training, what would fail after them or come to nothing."""
+    from components.train.data import Statistics  # noqa: PLC0415
+    from components.train.export import check_graph  # noqa: PLC0415
+
+    statistics = Statistics.read(examples)
+    Plan.of(config, statistics.train)
+    check_graph(transform_graph, statistics)
+
+
+def _check_initial_weights(spec: Spec) -> None:
+    """Refuses weights that a worker could not go on from; a group takes minutes to say so."""
+    if spec.initial_weights is None:
+        return
+    import tensorflow as tf  # noqa: PLC0415
+
+    from components.train.data import Statistics  # noqa: PLC0415
+    from components.train.heads import build_heads  # noqa: PLC0415
+    from components.train.weights import load_weights  # noqa: PLC0415
+
+    config = spec.config
+    # The memory of the GPUs is the workers'.
+    with tf.device("/cpu:0"):
+        network = _network(config, Statistics.read(spec.examples))
+        heads = build_heads(spec.labels, embedding_dim=config.embedding_dim, seed=config.seed)
+        load_weights(spec.initial_weights, network, heads, spec.labels)
+
+
+def _network(config: TrainConfig, statistics: Statistics) -> keras.Model:
+    """Builds the network as it is exported, in float32."""
+    from components.train.resnet import build_resnet  # noqa: PLC0415
+
+    return build_resnet(
+        depth=config.depth,
+        width=config.width,
+        embedding_dim=config.embedding_dim,
+        channel_mean=statistics.channel_mean,
+        channel_std=statistics.channel_std,
+        squeeze_excite=config.squeeze_excite,
+        antialias=config.antialias,
+    )
 
 
 def _incumbent(mode: str, incumbent_encoder: Path | None) -> Path | None:
@@ -151,12 +236,15 @@ def _guard_checkpoints(spec: Spec) -> str:
         SHA-256 over the data and the parameters.
     """
     initial = spec.initial_weights
-    # How a run is kept alive changes nothing in what it computes.
+    # How a run is kept alive, and what it is let through with, changes nothing in what it computes.
     config = {k: v for k, v in spec.config.to_mapping().items() if k not in _UPKEEP}
+    records = sorted(spec.examples.rglob("*.tfrecord"))
     identity = {
         "config": config,
         "labels": spec.labels.to_mapping(),
         "statistics": sha256_file(spec.examples / "statistics.json"),
+        # The statistics count: they are the same where two items have each other's labels.
+        "records": {str(path.relative_to(spec.examples)): sha256_file(path) for path in records},
         "initial_weights": None if initial is None else sha256_file(initial),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -175,6 +263,7 @@ def _guard_checkpoints(spec: Spec) -> str:
 def _write_encoder(
     spec: Spec,
     taxonomy: Taxonomy,
+    empty: EmptyLeaves,
     mode: str,
     transform_graph: Path,
     history: list[dict[str, Any]],
@@ -185,20 +274,11 @@ def _write_encoder(
     from components.train.data import Statistics  # noqa: PLC0415
     from components.train.export import check_export, export_encoder  # noqa: PLC0415
     from components.train.precision import resolve_precision  # noqa: PLC0415
-    from components.train.resnet import build_resnet  # noqa: PLC0415
     from components.train.weights import load_network, read_weights  # noqa: PLC0415
 
     config, labels = spec.config, spec.labels
     statistics = Statistics.read(spec.examples)
-    network = build_resnet(
-        depth=config.depth,
-        width=config.width,
-        embedding_dim=config.embedding_dim,
-        channel_mean=statistics.channel_mean,
-        channel_std=statistics.channel_std,
-        squeeze_excite=config.squeeze_excite,
-        antialias=config.antialias,
-    )
+    network = _network(config, statistics)
     weights = read_weights(spec.output / WEIGHTS_FILE)
     filled = load_network(network, weights)
     assert filled == len(network.weights), "the workers saved another network"
@@ -246,6 +326,7 @@ def _write_encoder(
         precision=resolve_precision(config.precision),
         taxonomy_digest=taxonomy.digest,
         levels=dict(zip(labels.level_names(), sizes, strict=True)),
+        empty_leaves=empty.to_mapping(),
         products=len(labels.products),
         examples=statistics.train,
         unseen_examples=statistics.unseen,
@@ -301,10 +382,19 @@ def _reuse(incumbent: Path, encoder: Path, report: Path) -> dict[str, float]:
 def _figures(history: list[dict[str, Any]], card: dict[str, Any]) -> dict[str, float]:
     """Returns the figures of the last epoch under flat names."""
     figures = {"epochs": float(len(history)), "export_difference": float(card["export_difference"])}
+    # Encoders of earlier versions, taken over in mode reuse, do not say it.
+    if "empty_leaves" in card:
+        figures["empty_leaves"] = float(card["empty_leaves"]["empty"])
     if history:
         last = history[-1]
-        for name in ("loss", "images_per_second", "input_stall_share", "scaling_efficiency"):
-            # Encoders of earlier versions, taken over in mode reuse, do not have them all.
+        for name in (
+            "loss",
+            "images_per_second",
+            "steps_per_second",
+            "input_stall_share",
+            "scaling_efficiency",
+        ):
+            # Nor do they have all of these.
             if name in last:
                 figures[name] = float(last[name])
         for split in ("train", "unseen"):

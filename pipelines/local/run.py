@@ -34,7 +34,7 @@ from pipelines.local.runner import Run, run_pipeline
 from pipelines.local.step_cache import StepResult, code_digest, folder_fingerprint
 from pipelines.local.summary import Summary, read_summary, to_page
 from pipelines.local.watch import LiveTable, PlainLines
-from pipelines.settings import parse_assignments, read_settings
+from pipelines.settings import read_values
 from pipelines.values import check_values
 
 DEMO_CHANNEL = "demo"
@@ -160,10 +160,7 @@ def _settings(
     pipeline: Pipeline, config: Path | None, assignments: Sequence[str]
 ) -> dict[str, Scalar]:
     check_fresh(pipeline)
-    known = settable(pipeline)
-    settings = dict(read_settings(config, known)) if config else {}
-    settings.update(parse_assignments(assignments, known))
-    return settings
+    return read_values(config, assignments, settable(pipeline))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from components.contracts.errors import InputError
 from pipelines.compiled import settable
 from pipelines.lint import refuse_faults
 from pipelines.local.ir import Parameter, Pipeline, Scalar, parameters_of
-from pipelines.settings import parse_assignments, read_settings
+from pipelines.settings import Known, read_values
 from pipelines.values import check_values
 
 
@@ -73,8 +73,7 @@ def values_for(
     """
     parameters = parameters_of(document)
     known = known_names(parameters)
-    values = dict(read_settings(config, known)) if config else {}
-    values.update(parse_assignments(assignments, known))
+    values = read_values(config, assignments, known)
     missing = [
         name
         for name, parameter in parameters.items()
@@ -89,8 +88,8 @@ def values_for(
     return values
 
 
-def known_names(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """Returns the parameters by the name that a person types: `catalog`, `train.epochs`."""
+def known_names(parameters: Mapping[str, Parameter]) -> Known:
+    """Returns parameters and fields by the name that a person types: `catalog`, `train.epochs`."""
     dotted = settable(Pipeline("", parameters, ()))
     belong = {parameter.name for parameter in dotted.values()}
     plain = {name: value for name, value in parameters.items() if name not in belong}

@@ -339,6 +339,8 @@ def test_the_compiled_pipeline_runs_in_its_images_to_a_promotion(engine, shop, t
         "train.learning_rate=0.05", "train.epochs=14", "transform.stored_size=36",
         "evaluate.min_leaf_hit_at_10=0.1", "evaluate.min_product_recall_at_10=0.05",
         "human_eval.tau=0.05", "human_eval.floor=0.005",
+        # The shop has six of the taxonomy's departments.
+        "train.empty_leaves=allow",
     ]  # fmt: skip
     tmp_path.chmod(0o755)
 

@@ -160,6 +160,7 @@ def test_parameters_are_set_by_step_and_name():
     assert names["train.epochs"].name == "train_epochs"
     assert names["human_eval.tau"].name == "human_eval_tau"
     assert names["notify.webhook_secret"].name == "notify_webhook_secret"
+    assert names["train.margin"].name == "train_options.margin"
     assert "catalog" not in names
 
 

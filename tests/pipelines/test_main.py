@@ -43,6 +43,8 @@ def test_each_command_has_help_with_an_example(command):
          "--mode means nothing with --pipeline release"),
         (["run", "--catalog", "c.csv", "--taxonomy", "c.csv", "--workspace", "w",
           "--set", "evaluate.margin=7"], "evaluate.margin: expected 0 to 1, received 7.0"),
+        (["run", "--catalog", "c.csv", "--taxonomy", "c.csv", "--workspace", "w",
+          "--set", "train.margin=-1"], "train.margin: expected at least 0, received -1"),
         (["compile", "--profile", "moon", "--output", "x.yaml"],
          "profile 'moon': expected one of kubeflow-cpu, kubeflow-gpu, laptop, vertex"),
         (["fly"], "No such command 'fly'"),

@@ -27,6 +27,20 @@ def test_the_defaults_are_accepted(path):
         ({"transform_stored_size": 2}, r"transform\.stored_size: expected 16 to 1024 pixels"),
         ({"train_depth": 19}, r"train\.depth: expected one of"),
         ({"train_batch_size": 33, "train_workers": 2}, r"train\.batch_size: expected a multiple"),
+        ({"train_options": '{"margin": -1}'}, r"train\.margin: expected at least 0"),
+        ({"train_options": '{"marginn": 1}'}, r"train\.marginn: no such parameter; there are"),
+        ({"train_options": '{"margin": "x"}'}, r"train\.margin: expected a value like 0\.0"),
+        ({"train_options": '{"augmentation": {"blur": []}}'}, r"train\.augmentation\.blur: exp"),
+        ({"train_options": '{"threads": 1', "train_epochs": 3}, r"train\.options: expected a JSON"),
+        (
+            {"train_options": '{"epochs": 1}', "train_epochs": 3},
+            r"train\.options: expected no epochs",
+        ),
+        # What the options say and what the parameters say must go together.
+        (
+            {"train_options": '{"views_per_product": 4}', "train_batch_size": 36},
+            r"train\.views_per_product: expected a divisor of the 18",
+        ),
         ({"embed_batch_size": 0}, r"embed\.batch_size: expected at least 1"),
         ({"index_recall_target": 1.2}, r"index\.recall_target"),
         ({"evaluate_margin": 7.0}, r"evaluate\.margin: expected 0 to 1, received 7\.0"),

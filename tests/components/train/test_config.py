@@ -2,7 +2,7 @@ import pytest
 
 from components.contracts.errors import InputError
 from components.train.augment_config import Augmentation
-from components.train.config import TrainConfig
+from components.train.config import TrainConfig, read_options
 
 
 def test_a_config_survives_the_way_through_plain_values():
@@ -27,6 +27,7 @@ def test_whole_numbers_may_come_as_floats():
         ({"precision": "half"}, r"train\.precision: expected one of"),
         ({"sync_batch_norm": True}, r"train\.sync_batch_norm: expected a value like 'auto'"),
         ({"sync_batch_norm": "yes"}, r"train\.sync_batch_norm: expected one of"),
+        ({"empty_leaves": "maybe"}, r"train\.empty_leaves: expected one of \('refuse', 'allow'\)"),
         ({"epoch": 1}, r"train\.epoch: no such parameter; there are .*epochs"),
         ({"augmentation": {"scales": 1}}, r"train\.augmentation\.scales: no such parameter"),
         ({"augmentation": {"scale": [1.0, 0.5]}}, r"train\.augmentation\.scale: expected"),
@@ -53,4 +54,25 @@ def test_a_bad_value_is_refused_by_name(values, words):
 )
 def test_normalisation_is_shared_where_a_worker_alone_has_too_few(choice, batch_size, expected):
     config = TrainConfig(workers=2, batch_size=batch_size, sync_batch_norm=choice)
-    assert config.synchronizes_batch_norm is expected
+    assert config.synchronizes_batch_norm(replicas=2) is expected
+
+
+def test_options_are_fields_without_a_parameter_of_their_own():
+    text = '{"margin": 0.1, "augmentation": {"noise": 0}}'
+    options = read_options(text, taken={"epochs"})
+    config = TrainConfig.from_mapping({"epochs": 3, **options})
+    assert (config.epochs, config.margin, config.augmentation.noise) == (3, 0.1, 0.0)
+    assert read_options("", taken={"epochs"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("margin=1", r"train\.options: expected a JSON object.*correct it"),
+        ("[1]", r"train\.options: expected a JSON object.*received list"),
+        ('{"epochs": 3}', r"train\.options: expected no epochs.*set train\.epochs instead"),
+    ],
+)
+def test_options_that_cannot_be_read_are_refused(text, words):
+    with pytest.raises(InputError, match=words):
+        read_options(text, taken={"epochs"})

@@ -3,7 +3,7 @@ import pytest
 
 from components.contracts.errors import InputError
 from components.contracts.taxonomy import Taxonomy
-from components.train.labels import LabelSpace
+from components.train.labels import EmptyLeaves, LabelSpace
 
 
 def test_levels_and_products_become_rows(taxonomy):
@@ -49,3 +49,28 @@ def test_classes_know_their_kin():
     assert [nodes[1][row] for row in families] == [node[:2] for node in nodes[2]]
     assert [nodes[0][row] for row in departments] == [node[0] for node in nodes[2]]
     assert labels.groups(0) == ()
+
+
+def test_leaves_without_an_example_are_told_by_reason():
+    rows = ["root,,All", "a,root,A", *(f"a{n},a,A{n}" for n in range(9))]
+    tree = Taxonomy.parse("\n".join(["taxon_id,parent_id,name", *rows, ""]).encode())
+    ids = {leaf: tree.class_id(leaf) for leaf in ("a", "a0", "a1", "a2")}
+    empty = EmptyLeaves.of(
+        tree, trained={ids["a"], ids["a0"]}, held_out={ids["a0"], ids["a1"], ids["a2"]},
+        rare={"a0", "a2", "a3"},
+    )  # fmt: skip
+    assert empty.total == 9
+    assert empty.held_out == ("A > A1",)
+    assert empty.rare == ("A > A2", "A > A3")
+    assert empty.no_image == tuple(f"A > A{n}" for n in range(4, 9))
+    assert empty.to_mapping()["empty"] == 8
+    assert empty.to_mapping()["rare"] == {"count": 2, "names": ["A > A2", "A > A3"]}
+    with pytest.raises(InputError, match=r"9 leaves .*none of 5 \(A > A4; .*empty_leaves=allow"):
+        empty.refuse()
+
+
+def test_a_refusal_names_the_first_few_leaves_and_counts_the_others():
+    empty = EmptyLeaves(10, no_image=tuple("abcdefg"), rare=("z",))
+    with pytest.raises(InputError, match=r"received none of 7 \(a; b; c; d; e; 2 more\)"):
+        empty.refuse()
+    EmptyLeaves(10, rare=("z",), held_out=("y",)).refuse()

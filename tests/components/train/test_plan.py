@@ -1,5 +1,6 @@
 import pytest
 
+from components.contracts.errors import InputError
 from components.train.config import TrainConfig
 from components.train.plan import Plan, level_weights
 
@@ -10,7 +11,18 @@ def test_the_plan_counts_whole_batches():
     )
     plan = Plan.of(config, 1806)
     assert plan == Plan(steps_per_epoch=28, total_steps=280, early_steps=140, warmup_steps=28)
-    assert Plan.of(TrainConfig(epochs=1, batch_size=64), 10).steps_per_epoch == 1
+    assert Plan.of(TrainConfig(epochs=1, batch_size=64), 64).total_steps == 1
+
+
+def test_fewer_examples_than_a_batch_are_refused():
+    words = (
+        "train.batch_size: expected at least 64 training examples, .* 4 workers .*received 63; "
+        "lower train.batch_size or train.workers"
+    )
+    with pytest.raises(InputError, match=words):
+        Plan.of(TrainConfig(epochs=1, batch_size=64, workers=4), 63)
+    # No step is taken, so that no batch is wanted.
+    assert Plan.of(TrainConfig(epochs=0, batch_size=64), 63).total_steps == 0
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,5 @@
-from components.train.model_card import model_card, to_markdown
 from components.train.report import chart, training_report
-
-HISTORY = [
-    {
-        "epoch": epoch, "loss": 3.0 / epoch, "learning_rate": 0.1, "images_per_second": 100.0,
-        "input_stall_share": 0.02, "scaling_efficiency": 0.875, "input_size": 32,
-        "train": {"leaf": 0.2 * epoch},
-        **({"unseen": {"leaf": 0.3}} if epoch == 2 else {}),
-    }
-    for epoch in (1, 2)
-]  # fmt: skip
-
-
-def card(history):
-    return model_card(
-        mode="scratch",
-        parameters={"depth": 18, "embedding_dim": 8, "augmentation": {"noise": 0.1}},
-        precision="float32",
-        taxonomy_digest="d" * 64,
-        levels={"department": 2, "leaf": 3},
-        products=5,
-        examples=20,
-        unseen_examples=4,
-        history=history,
-        export_difference=1e-7,
-        departments={"Seats": {"images": 8, "right": 6}} if history else {},
-    )
+from tests.components.train.test_model_card import HISTORY, card
 
 
 def test_the_report_is_one_page_with_curves():
@@ -35,6 +9,9 @@ def test_the_report_is_one_page_with_curves():
     assert "<script" not in page
     assert "noise 0.1" in page
     assert "87.5%" in page
+    # The tiles: images and steps a second.
+    assert "<b>100</b>" in page
+    assert "<b>3.12</b>" in page
     assert "<td>Seats</td>" in page
     assert "75.0%" in page
 
@@ -45,21 +22,32 @@ def test_a_run_without_steps_has_a_report_too():
     assert "<svg" not in page
 
 
+def test_an_encoder_of_an_earlier_version_has_a_report_too():
+    """Mode reuse copies an encoder that was written without some of the figures."""
+    old = [
+        {k: v for k, v in record.items() if k not in ("steps_per_second", "scaling_efficiency")}
+        for record in HISTORY
+    ]
+    page = training_report(
+        card={k: v for k, v in card(old).items() if k != "empty_leaves"}, history=old
+    )
+    assert "images a second" in page
+    assert "steps a second" not in page
+    assert "leaves of the taxonomy" not in page
+
+
+def test_the_report_tells_of_leaves_without_an_example():
+    page = training_report(card=card(HISTORY), history=HISTORY)
+    assert "2 of the 5 leaves" in page
+    assert "Seats &gt; &lt;Pouffes&gt;" in page
+
+
 def test_a_chart_places_its_points():
     # 0 to 10 on the vertical axis takes 178 pixels down from 8; the last x is at the right edge.
     svg = chart("A < B", {"one": [(1.0, 10.0), (2.0, 5.0)]})
     assert "A &lt; B" in svg
     assert 'points="243.0,8.0 452.0,97.0"' in svg
     assert chart("empty", {"one": []}) == ""
-
-
-def test_the_card_tells_data_metrics_and_limits():
-    text = to_markdown(card(HISTORY))
-    assert "20 catalog images of 5 products" in text
-    assert "| leaf | 40.0% | 30.0% |" in text
-    assert "| Seats | 8 | 75.0% |" in text
-    assert "## Limits" in text
-    assert "| product | " not in text
 
 
 def test_the_report_shows_what_is_taken_for_what():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,19 +16,23 @@ import tensorflow as tf
 
 from components.contracts.encoder import read_encoder, read_trained_products
 from components.contracts.errors import InputError, LookalikeError
-from components.contracts.files import read_json, sha256_tree
+from components.contracts.files import read_json, sha256_tree, write_json
 from components.contracts.taxonomy import Taxonomy
 from components.train.augment_config import Augmentation
 from components.train.checkpoints import Checkpoints
 from components.train.config import TrainConfig
 from components.train.data import Statistics
 from components.train.group_errors import WorkerError
+from components.train.heads import build_heads
 from components.train.local_group import run_workers
 from components.train.loop import PreemptedError, Trainer
 from components.train.plan import Plan
+from components.train.resnet import build_resnet
 from components.train.train import read_labels, train_encoder
-from components.train.worker import Spec
-from tests.components.train.conftest import PRODUCTS, draw, png
+from components.train.weights import save_weights
+from components.train.worker import Spec, train
+from components.transform.pipeline import channel_statistics
+from tests.components.train.conftest import PRODUCTS, TAXONOMY, draw, png
 
 CONFIG = TrainConfig(
     width=4,
@@ -43,6 +48,37 @@ CONFIG = TrainConfig(
     evaluate_every=1,
     augmentation=Augmentation(textures=8),
 )
+
+
+@pytest.fixture(scope="module")
+def examples(examples, transform_graph, tmp_path_factory) -> Path:
+    """The examples with the channel statistics that the graph carries, as of one transform run."""
+    mean, deviation = channel_statistics(transform_graph)
+    return with_statistics(
+        examples, tmp_path_factory.mktemp("run"), channel_mean=mean, channel_std=deviation
+    )
+
+
+def with_statistics(examples: Path, target: Path, **changes) -> Path:
+    """A copy of the examples with other statistics."""
+    shutil.copytree(examples, target, dirs_exist_ok=True)
+    values = read_json(target / "statistics.json")
+    write_json(target / "statistics.json", {**values, **changes})
+    return target
+
+
+class GroupStartedError(Exception):
+    """All checks were passed."""
+
+
+@pytest.fixture
+def no_group(monkeypatch):
+    """Ends where a group would be started."""
+
+    def run_group(*arguments, **options):
+        raise GroupStartedError
+
+    monkeypatch.setattr("components.train.train.run_group", run_group)
 
 
 def run(tmp_path, examples, transform_graph, taxonomy_file, **changes):
@@ -204,6 +240,168 @@ def test_a_mode_that_cannot_be_is_refused(
 ):
     with pytest.raises(InputError, match=words):
         run(tmp_path, examples, transform_graph, taxonomy_file, mode=mode)
+
+
+def with_leaves(tmp_path, *rows: str) -> Path:
+    """The taxonomy with more leaves below."""
+    path = tmp_path / "more.csv"
+    Taxonomy.parse((TAXONOMY + "".join(f"{row}\n" for row in rows)).encode()).write(path)
+    return path
+
+
+def test_a_leaf_without_an_image_is_refused_before_training(
+    tmp_path, examples, transform_graph, no_group
+):
+    more = with_leaves(tmp_path, "stools,seating,Stools", "shades,lighting,Shades")
+    with pytest.raises(
+        InputError,
+        match=r"each of the 5 leaves .* none of 2 \(Seating > Stools; Lighting > Shades\); give "
+        r"images.* retires them.*train\.empty_leaves=allow",
+    ):
+        run(tmp_path, examples, transform_graph, more)
+
+
+@pytest.fixture
+def with_empty_leaves(tmp_path, examples) -> tuple[Path, Path]:
+    """Stools are too rare to be a class, and all shades are held out."""
+    rare = {"stools": {"images": 1, "trained_as": "seating"}}
+    copy = with_statistics(examples, tmp_path / "examples", rare_classes=rare)
+    more = with_leaves(tmp_path, "stools,seating,Stools", "shades,lighting,Shades")
+    tree = Taxonomy.read(more)
+    relabel(copy, "unseen", {"lamp-unseen": [tree.class_id(n) for n in ("lighting", "shades")]})
+    return copy, more
+
+
+def test_leaves_that_transform_left_out_are_not_refused(
+    tmp_path, with_empty_leaves, transform_graph, no_group
+):
+    copy, more = with_empty_leaves
+    with pytest.raises(GroupStartedError):
+        run(tmp_path, copy, transform_graph, more)
+
+
+@pytest.mark.slow
+def test_the_card_tells_of_leaves_without_an_example(tmp_path, with_empty_leaves, transform_graph):
+    copy, _ = with_empty_leaves
+    more = with_leaves(
+        tmp_path, "stools,seating,Stools", "shades,lighting,Shades", "rugs,root,Rugs"
+    )
+    allowed = {"epochs": 0, "workers": 1, "empty_leaves": "allow"}
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), **allowed})
+    figures = run(tmp_path, copy, transform_graph, more, config=config)
+    assert figures["empty_leaves"] == 3
+    empty = read_json(tmp_path / "encoder/model_card.json")["empty_leaves"]
+    assert (empty["empty"], empty["leaves"]) == (3, 6)
+    assert empty["no_image"] == {"count": 1, "names": ["Rugs"]}
+    assert empty["rare"]["names"] == ["Seating > Stools"]
+    assert empty["held_out"]["names"] == ["Lighting > Shades"]
+    text = (tmp_path / "encoder/model_card.md").read_text(encoding="utf-8")
+    assert (
+        "3 of the 6 leaves of the taxonomy have no training example: 1 without an image (Rug"
+        in text
+    )
+
+
+def relabel(examples: Path, split: str, paths: dict[str, list[int]]) -> None:
+    """Gives the examples of some products another label path."""
+    for file in (examples / split).glob("*.tfrecord"):
+        records = []
+        for record in tf.data.TFRecordDataset(str(file)):
+            example = tf.train.Example.FromString(record.numpy())
+            feature = example.features.feature
+            product = feature["product_id"].bytes_list.value[0].decode()
+            if product in paths:
+                feature["label_path"].int64_list.value[:] = paths[product]
+            records.append(example.SerializeToString())
+        with tf.io.TFRecordWriter(str(file)) as writer:
+            for record in records:
+                writer.write(record)
+
+
+def test_a_split_without_training_examples_says_what_to_change(
+    tmp_path, examples, transform_graph, taxonomy_file, no_group
+):
+    empty = tmp_path / "examples"
+    shutil.copytree(examples, empty)
+    for file in (empty / "train").glob("*.tfrecord"):
+        file.write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"received none; lower transform\.unseen_fraction.*rejects of catalog"
+    ):
+        run(tmp_path, empty, transform_graph, taxonomy_file)
+
+
+def test_a_graph_of_another_run_is_refused_before_training(
+    tmp_path, examples, transform_graph, taxonomy_file, no_group
+):
+    other = with_statistics(examples, tmp_path / "examples", channel_mean=[127.0, 128.0, 128.0])
+    with pytest.raises(InputError, match=r"channel_mean of the examples.*one transform run"):
+        run(tmp_path, other, transform_graph, taxonomy_file)
+
+
+def test_a_warm_start_from_another_network_is_refused_before_training(
+    tmp_path, examples, transform_graph, taxonomy_file, taxonomy, no_group
+):
+    incumbent = tmp_path / "incumbent"
+    labels = read_labels(examples, taxonomy)
+    for width in (4, 8):
+        network = build_resnet(
+            depth=18, width=width, embedding_dim=16, channel_mean=(1,) * 3, channel_std=(1,) * 3
+        )
+        heads = build_heads(labels, embedding_dim=16, seed=0)
+        save_weights(incumbent / str(width) / "weights.npz", network, heads, labels)
+        write_json(incumbent / str(width) / "encoder.json", {"digest": "d", "embedding_dim": 16})
+
+    def warm(width):
+        run(tmp_path, examples, transform_graph, taxonomy_file, mode="warm",
+            incumbent_encoder=incumbent / width)  # fmt: skip
+
+    with pytest.raises(InputError, match="train with mode=scratch"):
+        warm("8")
+    with pytest.raises(GroupStartedError):
+        warm("4")
+
+
+def test_fewer_examples_than_a_batch_are_refused_before_training(
+    tmp_path, examples, transform_graph, taxonomy_file, no_group
+):
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "batch_size": 64})
+    with pytest.raises(InputError, match=r"at least 64 training examples.*received 48; lower"):
+        run(tmp_path, examples, transform_graph, taxonomy_file, config=config)
+
+
+def test_checkpoints_of_the_same_images_with_other_labels_are_refused(
+    tmp_path, examples, transform_graph, taxonomy_file, taxonomy, no_group
+):
+    for _ in range(2):
+        with pytest.raises(GroupStartedError):
+            run(tmp_path, examples, transform_graph, taxonomy_file)
+    swapped = tmp_path / "examples"
+    shutil.copytree(examples, swapped)
+    chairs, sofas = (
+        [taxonomy.class_id(node) for node in taxonomy.path(leaf)] for leaf in ("chairs", "sofas")
+    )
+    # Two products, each with as many images, swap their labels: no count and no mean changes.
+    relabel(swapped, "train", {"chair-0": sofas, "sofa-0": chairs})
+    with pytest.raises(InputError, match="other examples, classes or parameters"):
+        run(tmp_path, swapped, transform_graph, taxonomy_file)
+
+
+@pytest.mark.slow
+def test_the_figures_tell_how_fast_it_went(
+    tmp_path, examples, transform_graph, taxonomy_file, monkeypatch
+):
+    """The group is one worker, in this process."""
+    monkeypatch.setattr("components.train.train.run_group", lambda spec, *a, **k: train(spec))
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "epochs": 1, "workers": 1})
+    figures = run(tmp_path, examples, transform_graph, taxonomy_file, config=config)
+    last = read_json(tmp_path / "encoder/curves.json")[-1]
+    for name in (
+        "images_per_second", "steps_per_second", "input_stall_share", "scaling_efficiency",
+    ):  # fmt: skip
+        assert figures[name] == last[name]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"<b>{last['steps_per_second']:.2f}</b><span>steps a second" in page
 
 
 def test_checkpoints_of_another_run_are_refused(tmp_path, examples, transform_graph, taxonomy_file):
