@@ -52,17 +52,20 @@ def matte(image: tf.Tensor, background: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.concat([cut, alpha], axis=-1) * 255.0 + 0.5, tf.uint8)
 
 
-def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augment:
+def make_augment(
+    settings: Augmentation, *, input_size: int, seed: int, with_share: bool = False
+) -> Augment:
     """Builds the augmentation of a batch.
 
     Args:
         settings: How far images may stray.
         input_size: Height and width of the images to make, in pixels.
         seed: Seed of the textures and of the noise.
+        with_share: Whether a fourth channel says how much of each pixel is product, 0 to 255.
 
     Returns:
         A function of a cut-out batch (uint8 `[batch, stored, stored, 4]`, see `matte`) and a seed
-        pair (int64 `[2]`) that returns uint8 `[batch, input_size, input_size, 3]`.
+        pair (int64 `[2]`) that returns uint8 `[batch, input_size, input_size, 3 or 4]`.
     """
     texture_size = math.ceil(input_size * _TEXTURE_MARGIN)
     textures = tf.constant(
@@ -88,6 +91,8 @@ def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augme
         image += (_blurred(image) - image) * strength * draw.uniform(-0.3, settings.blur)
         tile = tf.gather(noise_tiles, draw.index(_NOISE_TILES))
         image += tile * strength * draw.uniform(0.0, settings.noise)
+        if with_share:
+            image = tf.concat([image, alpha], axis=-1)
         return tf.cast(tf.clip_by_value(image * 255.0 + 0.5, 0.0, 255.0), tf.uint8)
 
     return augment

@@ -46,6 +46,8 @@ class TrainConfig:
         contrastive_weight: Weight of the contrastive loss over products; wants views_per_product.
         contrastive_temperature: What its cosines are divided by.
         views_per_product: Views of one product that come together in a batch; 1 mixes freely.
+        foreground_weight: Weight of telling the product from its background, cell by cell, in the
+            middle of the network; while training only.
         class_balance: How far rare types are shown more often: 0 as they come, 1 all equally.
         squeeze_excite: Whether blocks weigh their channels (Hu et al., 2018).
         antialias: Whether the stem blurs before it halves the image (Zhang, 2019).
@@ -92,6 +94,7 @@ class TrainConfig:
     contrastive_weight: float = 0.0
     contrastive_temperature: float = 0.1
     views_per_product: int = 1
+    foreground_weight: float = 0.0
     class_balance: float = 0.0
     squeeze_excite: bool = False
     antialias: bool = False
@@ -150,6 +153,22 @@ class TrainConfig:
             "product_weight",
             "at least one of product_weight, leaf_weight and ancestor_weight above 0",
             self.product_weight,
+        )
+
+    def check_devices(self, replicas: int) -> None:
+        """Refuses a batch that the devices cannot share out evenly.
+
+        Args:
+            replicas: Devices, over all workers, that share a batch.
+
+        Raises:
+            InputError: There would be a rest.
+        """
+        _require(
+            self.batch_size % replicas == 0,
+            "batch_size",
+            f"a multiple of the {replicas} devices that share a batch",
+            self.batch_size,
         )
 
     def synchronizes_batch_norm(self, replicas: int) -> bool:
@@ -252,6 +271,7 @@ _LEAST: Mapping[str, float] = {
     "margin": 0,
     "contrastive_weight": 0,
     "views_per_product": 1,
+    "foreground_weight": 0,
     "class_balance": 0,
     "workers": 1,
     "threads": 0,

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from components.contracts.errors import InputError
 from components.contracts.files import read_json
-from components.contracts.processors import available_processors
 from components.train.augment import make_augment, matte
 from components.train.augment_config import Augmentation
 from components.train.labels import LabelSpace
@@ -169,14 +168,16 @@ class Parser:
         return tf.ensure_shape(rows, [None, self._levels + 1])
 
 
-def input_threads() -> int:
+def input_threads(processors: int) -> int:
     """Returns how many threads prepare a worker's batches.
 
     On processors the training needs the cores itself, and one makes images several times as fast
     as it trains on them; a GPU leaves all of them free, and eats far more.
+
+    Args:
+        processors: How many the worker has to itself.
     """
-    cores = available_processors()
-    return cores if tf.config.list_physical_devices("GPU") else max(1, cores // 4)
+    return processors if tf.config.list_physical_devices("GPU") else max(1, processors // 4)
 
 
 def own_records(files: list[str], *, shard: int, shards: int, threads: int) -> tf.data.Dataset:
@@ -198,7 +199,7 @@ def own_records(files: list[str], *, shard: int, shards: int, threads: int) -> t
         return tf.data.Dataset.from_tensor_slices(names).interleave(
             tf.data.TFRecordDataset,
             cycle_length=_OPEN_FILES,
-            num_parallel_calls=threads if threads > 1 else None,
+            num_parallel_calls=min(threads, _OPEN_FILES) if threads > 1 else None,
         )
 
     parts = [read(own)] if own else []
@@ -223,6 +224,7 @@ def training_batches(
     threads: int = 1,
     views_per_product: int = 1,
     repeats: npt.NDArray[np.float32] | None = None,
+    with_share: bool = False,
 ) -> tf.data.Dataset:
     """Builds one worker's endless stream of augmented batches.
 
@@ -246,13 +248,14 @@ def training_batches(
         views_per_product: Views of one product that follow each other in a batch.
         repeats: How often each class's examples are shown, on average, see `repeat_rare`; None
             for once each.
+        with_share: Whether a fourth channel says how much of each pixel is product.
 
     Raises:
         InputError: Views of one product are to come together, and the cut-outs do not fit into
             memory.
 
     Returns:
-        Batches of images uint8 `[batch_size, input_size, input_size, 3]`, rows int32
+        Batches of images uint8 `[batch_size, input_size, input_size, 3 or 4]`, rows int32
         `[batch_size, levels + 1]` and item ids, string `[batch_size]`.
     """
     parallel = threads if threads > 1 else None
@@ -288,7 +291,9 @@ def training_batches(
         stream = bring_together(stream, views_per_product)
     batches = stream.batch(batch_size, drop_remainder=True).enumerate().skip(first_batch)
 
-    augment = make_augment(augmentation, input_size=input_size, seed=seed + input_size)
+    augment = make_augment(
+        augmentation, input_size=input_size, seed=seed + input_size, with_share=with_share
+    )
     number = seed * shards + shard
 
     def finish(

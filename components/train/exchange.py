@@ -100,19 +100,19 @@ def figures_over_workers(
         return lambda own: own
     here = len(strategy.extended.worker_devices)
 
-    def replica(share: tf.Tensor) -> tf.Tensor:
+    def replica(own: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        # The copy lies on the replica's device, which the exchange asks for.
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(share))
+        # A worker's first replica brings all: shares of a third do not add up to a whole.
+        first = tf.cast(context.replica_id_in_sync_group % here == 0, own.dtype)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, own * first)
 
     @tf.function  # type: ignore[untyped-decorator]
-    def over_replicas(share: tf.Tensor) -> tf.Tensor:
-        sums = strategy.run(replica, args=(share,))
+    def over_replicas(own: tf.Tensor) -> tf.Tensor:
+        sums = strategy.run(replica, args=(own,))
         return strategy.experimental_local_results(sums)[0]
 
     def over_workers(own: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        # Each replica brings its share of the worker's figures.
-        total: npt.NDArray[np.float64] = over_replicas(tf.constant(own / here)).numpy()
+        total: npt.NDArray[np.float64] = over_replicas(tf.constant(own)).numpy()
         return total
 
     return over_workers

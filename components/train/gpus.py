@@ -39,6 +39,31 @@ def visible_gpus(
     return [str(number) for number in range(min(listed, len(opened)))]
 
 
+def usable_gpus(environment: Mapping[str, str]) -> list[str]:
+    """Returns those of `visible_gpus` that this installation of TensorFlow can compute on."""
+    found = visible_gpus(environment)
+    if found:
+        # Loaded only where there is something to ask: it takes seconds.
+        import tensorflow as tf  # noqa: PLC0415
+
+        if not tf.config.list_physical_devices("GPU"):
+            return []
+    return found
+
+
+def workers_for(gpus: Sequence[str], *, workers: int, batch_size: int) -> int:
+    """Returns how many workers to start: not more than there are GPUs, where there are any.
+
+    Args:
+        gpus: The names of all.
+        workers: How many are asked for.
+        batch_size: Examples a step; the workers share it out evenly.
+    """
+    if not gpus or workers <= len(gpus):
+        return workers
+    return max(n for n in range(1, len(gpus) + 1) if batch_size % n == 0)
+
+
 def share_gpus(gpus: Sequence[str], workers: int) -> list[list[str]]:
     """Shares GPUs out: each worker gets every n-th, and all get the same number.
 

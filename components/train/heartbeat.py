@@ -177,19 +177,22 @@ class Watch:
             return ""
         return self._who_is_silent(running, now, limit) or self._who_is_slow(running, now, limit)
 
-    def silent(self, now: float) -> str:
+    def silent(self, now: float, running: Sequence[int]) -> str:
         """Returns which worker is silent for some seconds, in words; empty when none is.
 
         For a group that has lost a worker: less patient than `stalled`.
 
         Args:
             now: The time, in seconds of the same clock.
+            running: The workers whose processes have not ended.
         """
         self._take_down(now)
         owing = [
             number
-            for number, seen in enumerate(self._seen)
-            if seen.beats and self._owes_a_beat(seen) and now - seen.beat_at >= _PATIENCE_SECONDS
+            for number in running
+            if (seen := self._seen[number]).beats
+            and self._owes_a_beat(seen)
+            and now - seen.beat_at >= _PATIENCE_SECONDS
         ]
         if not owing:
             return ""

@@ -16,13 +16,13 @@ from components.contracts.files import (
     write_atomically,
 )
 from components.train.backend_config import BackendConfig
+from components.train.gpus import usable_gpus
 from components.train.local_group import run_workers
 from components.train.remote_job import JobService, run_job
-from components.train.worker import Spec
+from components.train.worker import HISTORY_FILE, WEIGHTS_FILE, Spec
 
 _SPEC_FILE = "spec.json"
 # The worker writes the history last.
-_WEIGHTS_FILE, _HISTORY_FILE = "weights.npz", "history.json"
 _PREFIX = "lookalike-train"
 # A name in Kubernetes has 63 characters; the operator and a later try add to ours.
 _LONGEST_NAME = 63 - len("-worker-999") - len("-999")
@@ -47,13 +47,16 @@ def run_group(spec: Spec, backend: BackendConfig, *, name: str) -> None:
     if backend.backend == "local":
         file = spec.checkpoints / _SPEC_FILE
         spec.write(file)
-        run_workers(file, config=spec.config, heartbeats=spec.heartbeats)
+        run_workers(
+            file, config=spec.config, heartbeats=spec.heartbeats, gpus=usable_gpus(os.environ)
+        )
         return
+    spec.config.check_devices(spec.config.workers * max(1, backend.gpus))
     job = job_name(backend.run_id, name)
     staged = _stage(spec, Path(backend.staging) / job)
     file = staged.checkpoints / _SPEC_FILE
     staged.write(file)
-    result = [staged.output / _WEIGHTS_FILE, staged.output / _HISTORY_FILE]
+    result = [staged.output / WEIGHTS_FILE, staged.output / HISTORY_FILE]
     if not all(one.is_file() for one in result):
         run_job(
             _service(backend, file, spec),
@@ -152,7 +155,5 @@ def _copy(source: Path, target: Path, scratch: Path) -> None:
 
 def _bring_home(source: Path, target: Path) -> None:
     """Copies the result; the history last, as it says that the rest is there."""
-    shutil.copytree(
-        source, target, ignore=shutil.ignore_patterns(_HISTORY_FILE), dirs_exist_ok=True
-    )
-    write_atomically(target / _HISTORY_FILE, (source / _HISTORY_FILE).read_bytes())
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(HISTORY_FILE), dirs_exist_ok=True)
+    write_atomically(target / HISTORY_FILE, (source / HISTORY_FILE).read_bytes())

@@ -60,7 +60,13 @@ class _LostError(Exception):
     """The group lost a worker; starting it again may help."""
 
 
-def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
+def run_workers(
+    spec: Path,
+    *,
+    config: TrainConfig,
+    heartbeats: Path,
+    gpus: Sequence[str] | None = None,
+) -> None:
     """Runs a group of training processes on loopback until all have ended well.
 
     Each worker's output goes to standard error with the worker's number in front. When one dies,
@@ -73,15 +79,17 @@ def run_workers(spec: Path, *, config: TrainConfig, heartbeats: Path) -> None:
         spec: The file that says what to train, see `components.train.worker.Spec`.
         config: How many workers, restarts, and how long a stall may last.
         heartbeats: Where the workers say that they are alive.
+        gpus: What they share, in the words of CUDA_VISIBLE_DEVICES; None for all that is visible.
 
     Raises:
-        InputError: There are GPUs, but fewer than workers.
+        InputError: There are GPUs, but fewer than workers, or the batch cannot be shared out.
         WorkerError: A worker failed, for a reason that starting again does not mend, or too often;
             the message holds its last lines.
         CancelledError: SIGTERM came.
     """
-    gpus = visible_gpus(os.environ)
+    gpus = visible_gpus(os.environ) if gpus is None else gpus
     shares = share_gpus(gpus, config.workers)
+    config.check_devices(sum(max(1, len(share)) for share in shares))
     if idle := len(gpus) - sum(map(len, shares)):
         _say(
             f"{idle} of {len(gpus)} GPUs stay idle: every worker needs as many as the others; "
@@ -233,7 +241,8 @@ def _failure(group: Sequence[_Worker], first: _Worker, watch: Watch) -> Exceptio
         if time.monotonic() >= deadline or all(code is not None for _, code in codes):
             break
         time.sleep(_POLL_SECONDS)
-    if words := watch.silent(time.monotonic()):
+    running = [worker.number for worker, code in codes if code is None]
+    if words := watch.silent(time.monotonic(), running):
         return _LostError(f"{words}; the others lost it, and were ended")
     return _LostError(_obituary(first, TRY_AGAIN))
 

@@ -1,4 +1,4 @@
-"""The training loop: one optimiser step under a distribution strategy, and the run around it."""
+"""The training loop: a run of optimiser steps, with its curves, checkpoints and evaluations."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from components.contracts.errors import InputError, LookalikeError
+from components.contracts.errors import LookalikeError
 from components.contracts.progress import Progress
 from components.train.checkpoints import Checkpoints
 from components.train.config import TrainConfig
@@ -28,6 +29,7 @@ from components.train.encoder import encode
 from components.train.epoch import Epoch
 from components.train.event_log import EventLog
 from components.train.exchange import SharedSGD, figures_over_workers
+from components.train.foreground import build_foreground_head, with_features
 from components.train.heads import build_heads
 from components.train.heartbeat import Heartbeat, Phase
 from components.train.labels import LabelSpace
@@ -40,8 +42,12 @@ from components.train.resnet import build_resnet
 from components.train.run_state import RunState
 from components.train.schedule import cosine_with_warmup
 from components.train.weights import load_weights
+from components.train.worker import processors_of_a_worker
 
 _IDS_SHOWN = 20
+# A tenth of what one core does from memory: a disk may be slow.
+_READ_OVER_A_SECOND = 1000
+_TELL_SECONDS = 5.0
 
 
 class PreemptedError(LookalikeError):
@@ -101,11 +107,7 @@ class Trainer:
         self._examples = examples
         self.is_chief = worker == 0
         replicas = strategy.num_replicas_in_sync
-        if config.batch_size % replicas:
-            raise InputError(
-                f"train.batch_size: expected a multiple of the {replicas} devices that share a "
-                f"batch, received {config.batch_size}; change it"
-            )
+        config.check_devices(replicas)
         self._replicas_here = len(strategy.extended.worker_devices)
         self._over_workers = figures_over_workers(strategy)
         self._parser = Parser(labels, self.statistics.stored_size)
@@ -125,9 +127,18 @@ class Trainer:
             self.heads = build_heads(labels, embedding_dim=config.embedding_dim, seed=config.seed)
             if initial_weights is not None:
                 load_weights(initial_weights, self.network, self.heads, labels)
+            self._foreground = (
+                build_foreground_head(with_features(self.network), seed=config.seed)
+                if config.foreground_weight
+                else None
+            )
+            # Their weights are saved and trained; only the heads' are left behind for a warm start.
+            trained_heads: list[keras.layers.Layer] = [*self.heads]
+            if self._foreground is not None:
+                trained_heads.append(self._foreground)
             self._variables = [
                 *self.network.trainable_variables,
-                *(variable for head in self.heads for variable in head.trainable_variables),
+                *(variable for head in trained_heads for variable in head.trainable_variables),
             ]
             self.optimizer = SharedSGD(
                 config.learning_rate, momentum=config.momentum, nesterov=True
@@ -137,13 +148,14 @@ class Trainer:
         self._events = EventLog(checkpoints / "tensorboard")
         self._state = RunState(
             self.network,
-            self.heads,
+            trained_heads,
             self.optimizer,
             Checkpoints(checkpoints, keep=config.checkpoints_kept),
         )
         self.step, self.history, begun = self._state.restore(strategy)
-        steps, workers = self._over_workers(np.array([self.step, 1.0]))
-        if steps != self.step * workers:
+        # All are at one step where the square of the mean is the mean of the squares.
+        steps, squares, workers = self._over_workers(np.array([self.step, self.step**2, 1.0]))
+        if steps * steps != squares * workers:
             raise OutOfStepError(
                 f"train: the workers found checkpoints of different steps, this one of step "
                 f"{self.step}; starting again, when all see the newest"
@@ -166,13 +178,15 @@ class Trainer:
                 if self.step:
                     progress.advance(self.step * batch, note=f"resumed at step {self.step}")
                     # The run may have ended between a checkpoint and the evaluation after it.
-                    self._evaluate_if_due()
+                    if self._evaluate_if_due():
+                        self._events.add(self.history[-1], epochs=self.config.epochs)
             for size, end in (
                 (self.config.early_input_size, self.plan.early_steps),
                 (self.config.input_size, total),
             ):
                 if self.step < end:
                     self._run_phase(size, end, progress)
+        self._at("saving")
         self._state.wait()
         self._events.close()
         return self.history
@@ -182,13 +196,20 @@ class Trainer:
         self._at("reading")
         batches = self._batches(input_size)
         step = self._make_step()
+        # Every stream begins with what the run has seen already, which is read over.
+        unread = self.step * self._own_batch
         # A run that goes on in the middle of an epoch has its clock running already.
         if not self._epoch.steps:
             self._epoch = Epoch.begin(len(self.heads))
         while self.step < end:
             self._at("reading")
             asked = time.monotonic()
-            images, rows, ids = next(batches)
+            if unread:
+                with self._signs_of_life(unread):
+                    images, rows, ids = next(batches)
+                unread = 0
+            else:
+                images, rows, ids = next(batches)
             waited = time.monotonic() - asked
             rate = cosine_with_warmup(
                 self.step,
@@ -214,7 +235,9 @@ class Trainer:
             if result.stop and self.step < self.plan.total_steps:
                 self._save()
                 self._state.wait()
-                raise PreemptedError(f"train: told to stop; saved at step {self.step}")
+                # The others wait for the file: in a cluster the first that ends ends them all.
+                self._over_workers(np.zeros(1))
+                raise self._preempted()
 
     def _not_a_number(self, rate: float, ids: tf.Tensor) -> str:
         """Returns what is known about a step whose loss is no number."""
@@ -230,6 +253,33 @@ class Trainer:
             "lower train.learning_rate or set train.precision=float32, or look at this worker's "
             f"items of that step: {shown}{more}"
         )
+
+    @contextlib.contextmanager
+    def _signs_of_life(self, records: int) -> Iterator[None]:
+        """Says that the worker reads, while it reads over records that it has seen, and no longer.
+
+        Nothing else tells: one call of the stream reads over all of them.
+
+        Args:
+            records: How many; they are given a second for each thousand.
+        """
+        done = threading.Event()
+        end = time.monotonic() + records / _READ_OVER_A_SECOND
+
+        def tell() -> None:
+            while not done.wait(_TELL_SECONDS) and time.monotonic() < end:
+                self._at("reading")
+
+        thread = threading.Thread(target=tell, name="reading-over", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _preempted(self) -> PreemptedError:
+        return PreemptedError(f"train: told to stop; saved at step {self.step}")
 
     def _at(self, phase: Phase) -> None:
         if self._heartbeat is not None:
@@ -261,9 +311,10 @@ class Trainer:
                 shard=context.input_pipeline_id,
                 shards=context.num_input_pipelines,
                 cache_megabytes=config.cache_megabytes,
-                threads=input_threads(),
+                threads=input_threads(processors_of_a_worker(config)),
                 views_per_product=config.views_per_product,
                 repeats=repeats,
+                with_share=self._foreground is not None,
             )
 
         dataset = self.strategy.distribute_datasets_from_function(build)
@@ -278,6 +329,7 @@ class Trainer:
             variables=self._variables,
             optimizer=self.optimizer,
             objective=Objective(self.config, self.labels, self.heads),
+            foreground=self._foreground,
         )
 
     def _end_epoch(self, rate: float, input_size: int) -> None:
@@ -316,22 +368,33 @@ class Trainer:
         pairs = zip(names, counts.reshape(-1, 2), strict=True)
         return {name: float(right / known) for name, (right, known) in pairs if known}
 
-    def _evaluate_if_due(self) -> None:
+    def _evaluate_if_due(self) -> bool:
         """Adds the shares on the products held out to the last record, where the plan wants them.
 
-        Nothing happens in the middle of an epoch, or where they are there already.
+        Returns:
+            Whether they were added: not in the middle of an epoch, nor where they are already.
+
+        Raises:
+            PreemptedError: This worker was told to stop; the epoch is saved, and a run that goes
+                on from there evaluates first.
         """
         number, rest = divmod(self.step, self.plan.steps_per_epoch)
         due = self.step == self.plan.total_steps or number % self.config.evaluate_every == 0
-        if due and not rest and "unseen" not in self.history[-1]:
-            found = self.evaluate_unseen()
-            if found is not None:
-                self.history[-1]["unseen"] = found
+        if rest or not due or "unseen" in self.history[-1]:
+            return False
+        found = self.evaluate_unseen()
+        if found is None:
+            # The first worker alone is here, at the end of an epoch: nothing is to be summed up.
+            self._state.save(self.step, self.history, self._epoch.saved(self._epoch.sums))
+            self._state.wait()
+            raise self._preempted()
+        self.history[-1]["unseen"] = found
+        return True
 
     def evaluate_unseen(self) -> dict[str, float] | None:
         """Returns the share of right first guesses a level on the products held out.
 
-        None when the run is told to stop meanwhile: saving comes first.
+        None when this worker is told to stop meanwhile.
         """
         counts = np.zeros(2 * len(self.heads))
         if self.statistics.unseen == 0:

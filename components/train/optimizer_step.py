@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from components.train.config import TrainConfig
 from components.train.exchange import SharedSGD, sum_over_workers
+from components.train.foreground import ForegroundHead, foreground_loss, with_features
 from components.train.objective import Objective
 from components.train.precision import resolve_precision
 
@@ -48,6 +49,7 @@ def make_step(
     variables: Sequence[keras.Variable],
     optimizer: SharedSGD,
     objective: Objective,
+    foreground: ForegroundHead | None = None,
 ) -> Step:
     """Builds the step.
 
@@ -58,20 +60,33 @@ def make_step(
         variables: What is trained, in the order of the forward pass.
         optimizer: Was built for these variables.
         objective: What is minimised.
+        foreground: Head of the further loss that `config.foreground_weight` asks for.
 
     Returns:
-        A function of a batch of images, its rows, the learning rate, and whether this worker was
+        A function of a batch of images, with the share of product where there is a foreground
+        head, its rows, the learning rate, and whether this worker was
         told to stop.
     """
+    features = with_features(network) if foreground is not None else network
     decayed = [len(variable.shape) > 1 for variable in variables]
-    travels_as = tf.as_dtype(resolve_precision(config.precision))
+    # Between GPUs TensorFlow sums no bfloat16 in one process, and is as fast with float32.
+    on_gpus = bool(tf.config.list_physical_devices("GPU"))
+    travels_as = tf.float32 if on_gpus else tf.as_dtype(resolve_precision(config.precision))
 
     def replica_step(
         images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        pixels = tf.cast(images[..., :3], tf.float32)
         with tf.GradientTape() as tape:
-            vectors = network(tf.cast(images, tf.float32), training=True)
-            loss, counts = objective(vectors, rows)
+            if foreground is None:
+                vectors = network(pixels, training=True)
+                loss, counts = objective(vectors, rows)
+            else:
+                vectors, maps = features(pixels, training=True)
+                loss, counts = objective(vectors, rows)
+                share = tf.cast(images[..., 3:], tf.float32) / 255.0
+                told = foreground_loss(foreground(maps), share)
+                loss += config.foreground_weight * tf.reduce_sum(told)
             # Gradients are summed over the replicas, so each divides by the global batch.
             mean = loss / config.batch_size
         gradients = tape.gradient(mean, [variable.value for variable in variables])

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from components.contracts.errors import InputError
 from components.train.checkpoints import Checkpoints
-from components.train.heads import CosineHead
 
 _EPOCH = "epoch"
 
@@ -23,7 +22,7 @@ class RunState:
     def __init__(
         self,
         network: keras.Model,
-        heads: Sequence[CosineHead],
+        heads: Sequence[keras.layers.Layer],
         optimizer: keras.optimizers.Optimizer,
         checkpoints: Checkpoints,
     ) -> None:

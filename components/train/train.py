@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +33,13 @@ from components.contracts.files import (
 from components.contracts.taxonomy import Taxonomy
 from components.train.backend_config import BackendConfig
 from components.train.config import TrainConfig
+from components.train.gpus import usable_gpus, workers_for
 from components.train.labels import EmptyLeaves, LabelSpace
 from components.train.launcher import run_group
 from components.train.model_card import model_card, to_markdown
 from components.train.plan import Plan
 from components.train.report import training_report
-from components.train.worker import Spec
+from components.train.worker import HISTORY_FILE, WEIGHTS_FILE, Spec
 
 if TYPE_CHECKING:
     import keras
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from components.train.data import Statistics
 
 MODES = ("scratch", "warm", "reuse")
-WEIGHTS_FILE = "weights.npz"
 CURVES_FILE = "curves.json"
 CARD_FILE = "model_card.json"
 CONFUSIONS_FILE = "confusions.json"
@@ -101,6 +103,9 @@ def train_encoder(
     incumbent = _incumbent(mode, incumbent_encoder)
     if mode == "reuse" and incumbent is not None:
         return _reuse(incumbent, encoder, report)
+    place = backend or BackendConfig()
+    if place.backend == "local":
+        config = _fit_to_gpus(config)
     tree = Taxonomy.read(taxonomy)
     labels, empty = _read_classes(examples, tree)
     if config.empty_leaves == "refuse":
@@ -116,18 +121,17 @@ def train_encoder(
     )
     _check_initial_weights(spec)
     digest = _guard_checkpoints(spec)
-    if not (spec.output / "history.json").is_file():
+    if not (spec.output / HISTORY_FILE).is_file():
         if config.epochs == 0:
             # No step, no group: the initial weights are made right here.
             from components.train.worker import train  # noqa: PLC0415
 
             train(spec)
         else:
-            place = backend or BackendConfig()
             # Elsewhere what is staged outlives a release, whose code may train otherwise.
             name = sha256_bytes(f"{digest} {_code_digest()} {place.image}".encode())
             run_group(spec, place, name=name[:12])
-    history = read_json(spec.output / "history.json")
+    history = read_json(spec.output / HISTORY_FILE)
     card = _write_encoder(spec, tree, empty, mode, transform_graph, history, encoder)
     confusions = read_json(encoder / CONFUSIONS_FILE)
     write_atomically(report, training_report(card=card, history=history, confusions=confusions))
@@ -169,6 +173,20 @@ def _read_classes(examples: Path, taxonomy: Taxonomy) -> tuple[LabelSpace, Empty
         rare=read_json(examples / "statistics.json").get("rare_classes", {}),
     )
     return labels, empty
+
+
+def _fit_to_gpus(config: TrainConfig) -> TrainConfig:
+    """Returns the parameters with no more workers than there are GPUs here, if there are any."""
+    gpus = usable_gpus(os.environ)
+    workers = workers_for(gpus, workers=config.workers, batch_size=config.batch_size)
+    if workers != config.workers:
+        print(
+            f"train: {config.workers} workers were asked for and the GPUs here are {len(gpus)}; "
+            f"training with {workers}, one a GPU at least",
+            file=sys.stderr,
+            flush=True,
+        )
+    return dataclasses.replace(config, workers=workers)
 
 
 def _check_examples(examples: Path, transform_graph: Path, config: TrainConfig) -> None:

@@ -1,8 +1,8 @@
 """One training process: `python -m components.train --spec FILE`.
 
 The launcher starts one a worker, with `TF_CONFIG` naming the group. A worker whose launcher is
-gone ends at once: it watches a pipe that only the launcher holds open. Told to stop (SIGTERM), the
-first worker saves after the step under way, and the others go on until then: a step needs them all.
+gone ends at once: it watches a pipe that only the launcher holds open. Told to stop (SIGTERM), a
+worker tells the others in the step under way; the first one saves after it, and all end.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 WATCH_VARIABLE = "LOOKALIKE_TRAIN_WATCH"
+# What the first worker leaves.
+WEIGHTS_FILE = "weights.npz"
+HISTORY_FILE = "history.json"
 # Exit code (EX_TEMPFAIL): nothing is wrong here, the group may go on from what is saved.
 TRY_AGAIN = 75
 # A worker whose peer is gone fails in one of these; what is wrong is told by the peer.
@@ -128,7 +131,7 @@ def train(spec: Spec, *, stop: threading.Event | None = None) -> None:
 
     Args:
         spec: What to train.
-        stop: Asks the first worker to save and end.
+        stop: Asks the group to save and end.
     """
     # TensorFlow is imported after the launcher is watched: the import takes seconds.
 
@@ -139,22 +142,26 @@ def train(spec: Spec, *, stop: threading.Event | None = None) -> None:
     group = json.loads(os.environ.get("TF_CONFIG", "{}"))
     cluster, number = _place_in(group)
     strategy = _join(cluster, number)
-    trainer = Trainer(
-        examples=spec.examples,
-        checkpoints=spec.checkpoints,
-        config=spec.config,
-        labels=spec.labels,
-        strategy=strategy,
-        worker=number,
-        initial_weights=spec.initial_weights,
-        stop=stop,
-        heartbeat=Heartbeat(spec.heartbeats, number),
-    )
-    history = trainer.run()
-    if trainer.is_chief:
-        save_weights(spec.output / "weights.npz", trainer.network, trainer.heads, spec.labels)
-        # Written last: the launcher takes it as the sign that the weights are whole.
-        write_json(spec.output / "history.json", history)
+    heartbeat = Heartbeat(spec.heartbeats, number)
+    try:
+        trainer = Trainer(
+            examples=spec.examples,
+            checkpoints=spec.checkpoints,
+            config=spec.config,
+            labels=spec.labels,
+            strategy=strategy,
+            worker=number,
+            initial_weights=spec.initial_weights,
+            stop=stop,
+            heartbeat=heartbeat,
+        )
+        history = trainer.run()
+        if trainer.is_chief:
+            save_weights(spec.output / WEIGHTS_FILE, trainer.network, trainer.heads, spec.labels)
+            # Written last: the launcher takes it as the sign that the weights are whole.
+            write_json(spec.output / HISTORY_FILE, history)
+    finally:
+        heartbeat.end()
 
 
 def _place_in(group: dict[str, Any]) -> tuple[list[str], int]:
@@ -193,12 +200,17 @@ def _limit_threads(config: TrainConfig) -> None:
     """Gives this process its share of the cores; before TensorFlow does anything else."""
     import tensorflow as tf  # noqa: PLC0415
 
-    # The local launcher starts all workers on one machine; elsewhere each has its own.
-    sharing = config.workers if WATCH_VARIABLE in os.environ else 1
-    threads = config.threads or max(1, available_processors() // sharing)
+    threads = config.threads or processors_of_a_worker(config)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     # One more lets the input pipeline and the collectives run beside the training step.
     tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+
+
+def processors_of_a_worker(config: TrainConfig) -> int:
+    """Returns how many processors a worker has to itself, at least 1."""
+    # The local launcher starts all workers on one machine; elsewhere each has its own.
+    sharing = config.workers if WATCH_VARIABLE in os.environ else 1
+    return max(1, available_processors() // sharing)
 
 
 def _stop_on_sigterm() -> threading.Event:

@@ -140,7 +140,7 @@ def test_threads_change_nothing_in_the_batches(examples, labels, cache_megabytes
     repeats = class_repeats(examples, labels, 0.5) if balanced else None
     options = {"cache_megabytes": cache_megabytes, "repeats": repeats}
     one = list(batches(examples, labels, **options).take(9))
-    many = list(batches(examples, labels, threads=3, **options).take(9))
+    many = list(batches(examples, labels, threads=8, **options).take(9))
     later = list(batches(examples, labels, threads=3, first_batch=7, **options).take(2))
     for batch, other in zip(one + one[7:], many + later, strict=True):
         for tensor, same in zip(batch, other, strict=True):
@@ -155,7 +155,7 @@ def test_every_record_has_one_worker_and_shares_are_even(tmp_path, shards):
             for record in range(6):
                 writer.write(f"{number}-{record}".encode())
     shares = [
-        [record.numpy() for record in own_records(names, shard=shard, shards=shards, threads=2)]
+        [record.numpy() for record in own_records(names, shard=shard, shards=shards, threads=6)]
         for shard in range(shards)
     ]
     together = [record for share in shares for record in share]

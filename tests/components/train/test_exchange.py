@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from components.train.exchange import late_gradients, sum_over_workers
 
-# Two replicas need two devices, which a process can only ask for before it uses any.
-_TWO_REPLICAS = """
+# Three replicas need three devices, which a process can only ask for before it uses any.
+_THREE_REPLICAS = """
 import json
 import keras
 import numpy as np
@@ -21,9 +21,8 @@ import tensorflow as tf
 from components.train.exchange import SharedSGD, figures_over_workers, sum_over_workers
 
 cpu = tf.config.list_physical_devices("CPU")[0]
-two = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(cpu, two)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1", "CPU:2"])
 with strategy.scope():
     weight = keras.Variable([0.0, 0.0])
     optimizer = SharedSGD(1.0)
@@ -33,7 +32,7 @@ def step():
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     gradient = tf.cast(number + 1, tf.float32) * tf.constant([1.0, 10.0])
     kernel = tf.reshape(gradient, [1, 1, 1, 2])
-    flags = tf.stack([tf.cast(number, tf.float32), 0.0])
+    flags = tf.stack([tf.cast(number > 0, tf.float32), 0.0])
     (kernel, gradient), flags, seconds = sum_over_workers(
         [kernel, gradient], flags, dtype=tf.float32
     )
@@ -49,7 +48,7 @@ print(json.dumps({
     "kernels": [value.numpy().tolist() for value in kernels],
     "flags": [value.numpy().tolist() for value in flags],
     "seconds": [float(value) for value in seconds],
-    "figures": [figures_over_workers(strategy)(np.array([3.0, 2.0**40 + 1])).tolist()] * 2,
+    "figures": figures_over_workers(strategy)(np.array([0.1, 2.0**40 + 1])).tolist(),
 }))
 """
 
@@ -63,20 +62,20 @@ def test_one_worker_keeps_what_it_has():
     assert all(ours is theirs for ours, theirs in zip(result, tensors, strict=True))
 
 
-def test_two_replicas_step_once_by_the_sum_of_their_gradients():
+def test_three_replicas_step_once_by_the_sum_of_their_gradients():
     done = subprocess.run(
-        [sys.executable, "-c", _TWO_REPLICAS], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _THREE_REPLICAS], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout.splitlines()[-1])
-    # The replicas' gradients are (1, 10) and (2, 20).
-    assert result["weights"] == [[-3.0, -30.0]] * 2
-    assert result["kernels"] == [[[[[3.0, 30.0]]]]] * 2
-    # One of them raised the first flag.
-    assert result["flags"] == [[1.0, 0.0]] * 2
+    # The replicas' gradients are (1, 10), (2, 20) and (3, 30).
+    assert result["weights"] == [[-6.0, -60.0]] * 3
+    assert result["kernels"] == [[[[[6.0, 60.0]]]]] * 3
+    # Two of them raised the first flag.
+    assert result["flags"] == [[2.0, 0.0]] * 3
     assert all(seconds > 0 for seconds in result["seconds"])
-    # Both are this one worker's: its figures count once, and as exactly as they came.
-    assert result["figures"] == [[3.0, 2.0**40 + 1]] * 2
+    # All are this one worker's: its figures count once, and as exactly as they came.
+    assert result["figures"] == [0.1, 2.0**40 + 1]
 
 
 @pytest.mark.parametrize("workers", [2, 4])

@@ -1,6 +1,6 @@
 import pytest
 
-from components.train.gpus import share_gpus, visible_gpus
+from components.train.gpus import share_gpus, visible_gpus, workers_for
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,12 @@ def test_gpus_are_those_that_the_driver_lists_and_that_may_be_opened(tmp_path):
     for name in ("nvidia2", "nvidia3", "nvidiactl", "nvidia-uvm"):
         (devices / name).touch()
     assert visible_gpus({}, driver=driver, devices=devices) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "batch_size", "expected"),
+    [(0, 2, 128, 2), (1, 2, 128, 1), (4, 2, 128, 2), (3, 4, 128, 2), (3, 4, 96, 3), (2, 2, 128, 2)],
+)
+def test_there_are_no_more_workers_than_gpus(gpus, workers, batch_size, expected):
+    names = [str(number) for number in range(gpus)]
+    assert workers_for(names, workers=workers, batch_size=batch_size) == expected

@@ -117,16 +117,16 @@ def test_after_a_loss_the_one_that_is_silent_longest_is_named(tmp_path):
     group = Group(tmp_path, 4)
     for worker, since in ((0, 0), (1, 2), (2, 9)):
         group.said(worker, 7, "computing")
-        group.watch.silent(float(since))
+        group.watch.silent(float(since), range(3))
     # The fourth has not said anything yet: it may still wait for the others to join.
-    assert group.watch.silent(4.0) == ""
-    assert group.watch.silent(9.0).startswith("worker 0 is silent for 9 s")
+    assert group.watch.silent(4.0, range(3)) == ""
+    assert group.watch.silent(9.0, range(3)).startswith("worker 0 is silent for 9 s")
     group.said(0, 7, "computing")
-    assert group.watch.silent(9.0).startswith("worker 1 is silent for 7 s")
+    assert group.watch.silent(9.0, range(3)).startswith("worker 1 is silent for 7 s")
     group.said(0, 7, "computing")
     group.said(1, 7, "ending")
-    group.watch.silent(50.0)
-    assert group.watch.silent(100.0).startswith("worker 2 is silent for 91 s")
+    group.watch.silent(50.0, range(3))
+    assert group.watch.silent(100.0, range(3)).startswith("worker 2 is silent for 91 s")
 
 
 def test_a_worker_that_waits_for_its_data_is_named(tmp_path):

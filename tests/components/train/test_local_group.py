@@ -12,6 +12,7 @@ import pytest
 
 from components.contracts.errors import InputError
 from components.train import local_group
+from components.train.config import TrainConfig
 from components.train.group_errors import WorkerError
 from components.train.local_group import run_workers
 
@@ -73,7 +74,10 @@ class Play:
         spec = self.directory / "spec.json"
         spec.write_text(json.dumps(acts))
         config = SimpleNamespace(
-            workers=len(workers), restarts=restarts, stall_seconds=stall_seconds
+            workers=len(workers),
+            restarts=restarts,
+            stall_seconds=stall_seconds,
+            check_devices=lambda _: None,
         )
         run_workers(spec, config=config, heartbeats=self.directory / "beats")
 
@@ -227,3 +231,11 @@ def test_idle_gpus_are_told(play, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     play.run([["exit", 0]], [["exit", 0]])
     assert "train: 1 of 3 GPUs stay idle" in capsys.readouterr().err
+
+
+def test_a_batch_that_the_gpus_cannot_share_is_refused(tmp_path):
+    config = TrainConfig(workers=2, batch_size=6)
+    with pytest.raises(InputError, match=r"batch_size: expected a multiple of the 4 devices"):
+        run_workers(
+            tmp_path / "spec.json", config=config, heartbeats=tmp_path, gpus=["0", "1", "2", "3"]
+        )

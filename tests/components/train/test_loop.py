@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -136,8 +137,35 @@ def test_what_was_trained_is_saved_before_a_long_evaluation(
     assert history[-1]["unseen"] == pytest.approx(whole.history[-1]["unseen"])
 
 
-def test_an_evaluation_ends_when_the_run_is_told_to_stop(tmp_path, examples, taxonomy):
-    assert trainer(examples, taxonomy, tmp_path, stop=stopped()).evaluate_unseen() is None
+@pytest.mark.slow
+def test_an_evaluation_that_is_broken_off_is_made_up_for(tmp_path, examples, taxonomy, monkeypatch):
+    stop = threading.Event()
+    broken = trainer(examples, taxonomy, tmp_path, stop=stop, checkpoint_every=100)
+    evaluate = broken.evaluate_unseen
+
+    def told_meanwhile():
+        stop.set()
+        return evaluate()
+
+    monkeypatch.setattr(broken, "evaluate_unseen", told_meanwhile)
+    with pytest.raises(PreemptedError, match="saved at step"):
+        broken.run()
+    assert broken.step == broken.plan.steps_per_epoch
+    history = trainer(examples, taxonomy, tmp_path, checkpoint_every=100).run()
+    assert [set(record["unseen"]) for record in history] == [{"department", "leaf"}] * 2
+
+
+def test_reading_over_what_was_seen_gives_signs_of_life_for_a_while(
+    tmp_path, examples, taxonomy, monkeypatch
+):
+    told = []
+    one = trainer(examples, taxonomy, tmp_path)
+    monkeypatch.setattr(one, "_at", told.append)
+    monkeypatch.setattr(loop, "_TELL_SECONDS", 0.01)
+    with one._signs_of_life(300):
+        time.sleep(0.6)
+    assert set(told) == {"reading"}
+    assert 5 <= len(told) <= 30
 
 
 def test_an_evaluation_gives_signs_of_life(tmp_path, examples, taxonomy, monkeypatch):
