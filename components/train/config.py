@@ -46,8 +46,8 @@ class TrainConfig:
         contrastive_weight: Weight of the contrastive loss over products; wants views_per_product.
         contrastive_temperature: What its cosines are divided by.
         views_per_product: Views of one product that come together in a batch; 1 mixes freely.
-        foreground_weight: Weight of telling the product from its background, cell by cell, in the
-            middle of the network; while training only.
+        foreground_weight: Weight of telling the product from its white background, cell by cell,
+            in the middle of the network; while training only. Images without one teach nothing.
         class_balance: How far rare types are shown more often: 0 as they come, 1 all equally.
         squeeze_excite: Whether blocks weigh their channels (Hu et al., 2018).
         antialias: Whether the stem blurs before it halves the image (Zhang, 2019).
@@ -94,7 +94,7 @@ class TrainConfig:
     contrastive_weight: float = 0.0
     contrastive_temperature: float = 0.1
     views_per_product: int = 1
-    foreground_weight: float = 0.0
+    foreground_weight: float = 1.0
     class_balance: float = 0.0
     squeeze_excite: bool = False
     antialias: bool = False
