@@ -132,7 +132,7 @@ class Trainer:
                 if config.foreground_weight
                 else None
             )
-            # Their weights are saved and trained; only the heads' are left behind for a warm start.
+            # In checkpoints, and not in what a warm start goes on from: it is learnt in no time.
             trained_heads: list[keras.layers.Layer] = [*self.heads]
             if self._foreground is not None:
                 trained_heads.append(self._foreground)
