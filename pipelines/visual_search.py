@@ -124,7 +124,7 @@ def visual_search(
             ancestor.
         transform_max_reject_share: Largest share of images that cannot be decoded, 0 to 1.
         transform_beam_options: Options for Apache Beam's runner, separated by spaces.
-        train_depth: Layers of the ResNet: 18, 34 or 50.
+        train_depth: Layers of the ResNet: 18, 34 or 50; 10 for trials.
         train_width: Channels of the first stage; each later stage doubles them.
         train_input_size: Side of the image that the encoder sees, in pixels.
         train_embedding_dim: Length of the embedding.

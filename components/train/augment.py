@@ -22,7 +22,7 @@ _CATALOG_FILL = 0.85
 _TEXTURE_MARGIN = 1.5
 _NOISE_TILES = 64
 
-Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Augment = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def matte(image: tf.Tensor, background: tf.Tensor) -> tf.Tensor:
@@ -52,20 +52,31 @@ def matte(image: tf.Tensor, background: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.concat([cut, alpha], axis=-1) * 255.0 + 0.5, tf.uint8)
 
 
-def make_augment(
-    settings: Augmentation, *, input_size: int, seed: int, with_share: bool = False
-) -> Augment:
+def on_white(cutout: tf.Tensor) -> tf.Tensor:
+    """Lays cut-outs back on white, as the catalog shows them.
+
+    Args:
+        cutout: uint8 `[batch, size, size, 4]`, see `matte`.
+
+    Returns:
+        uint8 `[batch, size, size, 3]`.
+    """
+    # Colours are multiplied by alpha and rounded like it: the sum may pass white by one.
+    return cutout[..., :3] + tf.minimum(255 - cutout[..., 3:], 255 - cutout[..., :3])
+
+
+def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augment:
     """Builds the augmentation of a batch.
 
     Args:
         settings: How far images may stray.
         input_size: Height and width of the images to make, in pixels.
         seed: Seed of the textures and of the noise.
-        with_share: Whether a fourth channel says how much of each pixel is product, 0 to 255.
 
     Returns:
         A function of a cut-out batch (uint8 `[batch, stored, stored, 4]`, see `matte`) and a seed
-        pair (int64 `[2]`) that returns uint8 `[batch, input_size, input_size, 3 or 4]`.
+        pair (int64 `[2]`) that returns images, uint8 `[batch, input_size, input_size, 3]`, and how
+        much of each pixel is product, uint8 `[batch, input_size, input_size, 1]`, 255 for all.
     """
     texture_size = math.ceil(input_size * _TEXTURE_MARGIN)
     textures = tf.constant(
@@ -76,7 +87,7 @@ def make_augment(
         generator.standard_normal((_NOISE_TILES, input_size, input_size, 3), np.float32)
     )
 
-    def augment(cutout: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    def augment(cutout: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         draw = _Draws(tf.shape(cutout)[0], seeds)
         product = _warp(cutout, settings, input_size, draw)
         colour, alpha = product[..., :3], product[..., 3:]
@@ -91,11 +102,14 @@ def make_augment(
         image += (_blurred(image) - image) * strength * draw.uniform(-0.3, settings.blur)
         tile = tf.gather(noise_tiles, draw.index(_NOISE_TILES))
         image += tile * strength * draw.uniform(0.0, settings.noise)
-        if with_share:
-            image = tf.concat([image, alpha], axis=-1)
-        return tf.cast(tf.clip_by_value(image * 255.0 + 0.5, 0.0, 255.0), tf.uint8)
+        return _bytes(image), _bytes(alpha)
 
     return augment
+
+
+def _bytes(values: tf.Tensor) -> tf.Tensor:
+    """Returns 0..1 as uint8."""
+    return tf.cast(tf.clip_by_value(values * 255.0 + 0.5, 0.0, 255.0), tf.uint8)
 
 
 class _Draws:

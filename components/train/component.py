@@ -51,7 +51,7 @@ def train(
         checkpoints: Where a restarted step goes on from.
         metrics: Loss and accuracy by level of the taxonomy.
         report: Curves of loss and accuracy.
-        depth: Layers of the ResNet: 18, 34 or 50.
+        depth: Layers of the ResNet: 18, 34 or 50; 10 for trials.
         width: Channels of the first stage.
         input_size: Side of the image that the encoder sees, in pixels.
         embedding_dim: Length of the embedding.

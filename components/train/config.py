@@ -11,7 +11,7 @@ from typing import Any
 from components.contracts.errors import InputError
 from components.train.augment_config import Augmentation
 
-DEPTHS = (18, 34, 50)
+DEPTHS = (10, 18, 34, 50)
 PRECISIONS = ("auto", "float32", "bfloat16")
 SYNC_BATCH_NORM = ("auto", "always", "never")
 EMPTY_LEAVES = ("refuse", "allow")
@@ -24,7 +24,7 @@ class TrainConfig:
     """Parameters of one training run.
 
     Attributes:
-        depth: Layers of the ResNet: 18, 34 or 50.
+        depth: Layers of the ResNet: 18, 34 or 50; 10 for trials.
         width: Channels of the first stage; each later stage doubles them.
         input_size: Height and width that the encoder sees, in pixels.
         early_input_size: Height and width during the first part of the training, in pixels.
@@ -46,6 +46,8 @@ class TrainConfig:
         contrastive_weight: Weight of the contrastive loss over products; wants views_per_product.
         contrastive_temperature: What its cosines are divided by.
         views_per_product: Views of one product that come together in a batch; 1 mixes freely.
+        catalog_weight: Weight of finding the own catalog view among those of the batch.
+        catalog_temperature: What the cosines of that are divided by.
         foreground_weight: Weight of telling the product from its white background, cell by cell,
             in the middle of the network; while training only. Images without one teach nothing.
         class_balance: How far rare types are shown more often: 0 as they come, 1 all equally.
@@ -94,6 +96,8 @@ class TrainConfig:
     contrastive_weight: float = 0.0
     contrastive_temperature: float = 0.1
     views_per_product: int = 1
+    catalog_weight: float = 1.0
+    catalog_temperature: float = 0.125
     foreground_weight: float = 1.0
     class_balance: float = 0.0
     squeeze_excite: bool = False
@@ -126,7 +130,12 @@ class TrainConfig:
             _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
         for name in ("early_share", "momentum", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
-        for name in ("learning_rate", "logit_scale", "contrastive_temperature"):
+        for name in (
+            "learning_rate",
+            "logit_scale",
+            "contrastive_temperature",
+            "catalog_temperature",
+        ):
             _require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
         _require(
             self.batch_size % self.workers == 0,
@@ -271,6 +280,7 @@ _LEAST: Mapping[str, float] = {
     "margin": 0,
     "contrastive_weight": 0,
     "views_per_product": 1,
+    "catalog_weight": 0,
     "foreground_weight": 0,
     "class_balance": 0,
     "workers": 1,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from components.contracts.errors import InputError
 from components.contracts.files import read_json
-from components.train.augment import make_augment, matte
+from components.train.augment import make_augment, matte, on_white
 from components.train.augment_config import Augmentation
 from components.train.labels import LabelSpace
 from components.train.sampling import balanced_repeats, bring_together, repeat_rare
@@ -117,6 +118,21 @@ def stored_images(examples: Path, *, stored_size: int, count: int) -> npt.NDArra
     pixels = tf.io.decode_raw(parsed["image"], tf.uint8)
     images: npt.NDArray[np.uint8] = tf.reshape(pixels, [-1, stored_size, stored_size, 3]).numpy()
     return images
+
+
+class Views(NamedTuple):
+    """What a training step sees of its examples.
+
+    Attributes:
+        images: As a shopper might photograph them, uint8 `[batch, input_size, input_size, 3]`.
+        share: How much of each pixel of `images` is product, 255 for all of it, uint8
+            `[batch, input_size, input_size, 1]`.
+        catalog: The same examples as the catalog shows them, uint8 `[batch, stored, stored, 3]`.
+    """
+
+    images: tf.Tensor
+    share: tf.Tensor
+    catalog: tf.Tensor
 
 
 class Parser:
@@ -224,7 +240,6 @@ def training_batches(
     threads: int = 1,
     views_per_product: int = 1,
     repeats: npt.NDArray[np.float32] | None = None,
-    with_share: bool = False,
 ) -> tf.data.Dataset:
     """Builds one worker's endless stream of augmented batches.
 
@@ -248,15 +263,14 @@ def training_batches(
         views_per_product: Views of one product that follow each other in a batch.
         repeats: How often each class's examples are shown, on average, see `repeat_rare`; None
             for once each.
-        with_share: Whether a fourth channel says how much of each pixel is product.
 
     Raises:
         InputError: Views of one product are to come together, and the cut-outs do not fit into
             memory.
 
     Returns:
-        Batches of images uint8 `[batch_size, input_size, input_size, 3 or 4]`, rows int32
-        `[batch_size, levels + 1]` and item ids, string `[batch_size]`.
+        Batches of `Views`, rows int32 `[batch_size, levels + 1]` and item ids, string
+        `[batch_size]`.
     """
     parallel = threads if threads > 1 else None
     share = statistics.train // shards + 1
@@ -291,20 +305,19 @@ def training_batches(
         stream = bring_together(stream, views_per_product)
     batches = stream.batch(batch_size, drop_remainder=True).enumerate().skip(first_batch)
 
-    augment = make_augment(
-        augmentation, input_size=input_size, seed=seed + input_size, with_share=with_share
-    )
+    augment = make_augment(augmentation, input_size=input_size, seed=seed + input_size)
     number = seed * shards + shard
 
     def finish(
         step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[Views, tf.Tensor, tf.Tensor]:
         payload, rows, ids = batch
         side = statistics.stored_size
         cutout = tf.ensure_shape(
             payload if cached else cut_out(payload), [batch_size, side, side, 4]
         )
-        return augment(cutout, tf.stack([tf.constant(number, tf.int64), step])), rows, ids
+        images, share = augment(cutout, tf.stack([tf.constant(number, tf.int64), step]))
+        return Views(images, share, on_white(cutout)), rows, ids
 
     options = tf.data.Options()
     options.deterministic = True

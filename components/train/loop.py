@@ -20,6 +20,7 @@ from components.train.config import TrainConfig
 from components.train.data import (
     Parser,
     Statistics,
+    Views,
     class_repeats,
     input_threads,
     training_batches,
@@ -206,10 +207,10 @@ class Trainer:
             asked = time.monotonic()
             if unread:
                 with self._signs_of_life(unread):
-                    images, rows, ids = next(batches)
+                    views, rows, ids = next(batches)
                 unread = 0
             else:
-                images, rows, ids = next(batches)
+                views, rows, ids = next(batches)
             waited = time.monotonic() - asked
             rate = cosine_with_warmup(
                 self.step,
@@ -218,7 +219,7 @@ class Trainer:
                 total_steps=self.plan.total_steps,
             )
             self._at("computing")
-            result = step(images, rows, rate, self._stop.is_set())
+            result = step(views, rows, rate, self._stop.is_set())
             self.step += 1
             if result.broken_here:
                 raise LookalikeError(self._not_a_number(rate, ids))
@@ -291,7 +292,7 @@ class Trainer:
         share: int = self.config.batch_size // self.strategy.num_replicas_in_sync
         return share * self._replicas_here
 
-    def _batches(self, input_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    def _batches(self, input_size: int) -> Iterator[tuple[Views, tf.Tensor, tf.Tensor]]:
         config = self.config
         repeats = None
         if config.class_balance:
@@ -314,11 +315,10 @@ class Trainer:
                 threads=input_threads(processors_of_a_worker(config)),
                 views_per_product=config.views_per_product,
                 repeats=repeats,
-                with_share=self._foreground is not None,
             )
 
         dataset = self.strategy.distribute_datasets_from_function(build)
-        batches: Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = iter(dataset)
+        batches: Iterator[tuple[Views, tf.Tensor, tf.Tensor]] = iter(dataset)
         return batches
 
     def _make_step(self) -> Step:

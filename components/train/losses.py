@@ -1,4 +1,4 @@
-"""The training losses: cross-entropy on scaled cosines, and the contrast between products."""
+"""The training losses: cross-entropy on scaled cosines, and contrasts between examples."""
 
 from __future__ import annotations
 
@@ -80,6 +80,34 @@ def supervised_contrastive(
     count = tf.reduce_sum(tf.cast(alike, tf.float32), axis=-1)
     total = tf.reduce_sum(tf.where(alike, log_probability, 0.0), axis=-1)
     return -tf.math.divide_no_nan(total, count)
+
+
+def catalog_contrast(
+    vectors: tf.Tensor, catalog: tf.Tensor, labels: tf.Tensor, *, temperature: float
+) -> tf.Tensor:
+    """Returns the loss of finding each example's own catalog view among those of the batch.
+
+    With unit vectors `v` of the training images, `c` of the catalog views they were made from and
+    temperature `t` it is `-log( exp(v_i.c_i / t) / sum_{j in N(i)} exp(v_i.c_j / t) )` (InfoNCE,
+    van den Oord et al., 2018). `N(i)` is i itself and all of other labels: other views of its
+    product are neither right nor wrong. This is what is asked of an index: photos against catalog
+    views, the nearest of which decides.
+
+    Args:
+        vectors: float32 `[batch, dim]` of unit norm.
+        catalog: float32 `[batch, dim]` of unit norm, in the same order.
+        labels: int32 `[batch]`, -1 for unknown, which is like no other.
+        temperature: What the cosines are divided by.
+
+    Returns:
+        float32 `[batch]`.
+    """
+    logits = tf.matmul(vectors, catalog, transpose_b=True) / temperature
+    size = tf.shape(logits)[0]
+    itself = tf.eye(size, dtype=tf.bool)
+    alike = (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0) & ~itself
+    logits = tf.where(alike, tf.fill([size, size], logits.dtype.min), logits)
+    return -tf.linalg.diag_part(tf.nn.log_softmax(logits, axis=-1))
 
 
 def correct_and_known(cosines: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

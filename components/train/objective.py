@@ -10,6 +10,7 @@ from components.train.config import TrainConfig
 from components.train.heads import CosineHead
 from components.train.labels import LabelSpace
 from components.train.losses import (
+    catalog_contrast,
     correct_and_known,
     masked_cross_entropy,
     supervised_contrastive,
@@ -33,12 +34,16 @@ class Objective:
         ]
         self._kin.append(())
 
-    def __call__(self, vectors: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(
+        self, vectors: tf.Tensor, rows: tf.Tensor, catalog: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the loss, and the counts of right first guesses.
 
         Args:
             vectors: float32 `[batch, embedding_dim]` of unit norm.
             rows: int32 `[batch, heads]`, the products' last, -1 for unknown.
+            catalog: The vectors of the catalog views that the batch was made from, of the same
+                shape as `vectors`; wanted where `catalog_weight` is not 0.
 
         Returns:
             The loss summed over the batch, a float32 scalar; and float32 `[2 heads]`: for each
@@ -64,4 +69,9 @@ class Objective:
                 vectors, rows[:, -1], temperature=config.contrastive_temperature
             )
             loss += config.contrastive_weight * tf.reduce_sum(losses)
+        if catalog is not None:
+            losses = catalog_contrast(
+                vectors, catalog, rows[:, -1], temperature=config.catalog_temperature
+            )
+            loss += config.catalog_weight * tf.reduce_sum(losses)
         return loss, tf.stack(counts)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.train.config import TrainConfig
+from components.train.data import Views
+from components.train.encoder import encode
 from components.train.exchange import SharedSGD, sum_over_workers
 from components.train.foreground import ForegroundHead, foreground_loss, with_features
 from components.train.objective import Objective
@@ -38,7 +40,7 @@ class StepResult:
     exchange_seconds: float
 
 
-Step = Callable[[tf.Tensor, tf.Tensor, float, bool], StepResult]
+Step = Callable[[Views, tf.Tensor, float, bool], StepResult]
 
 
 def make_step(
@@ -63,28 +65,29 @@ def make_step(
         foreground: Head of the further loss that `config.foreground_weight` asks for.
 
     Returns:
-        A function of a batch of images, with the share of product where there is a foreground
-        head, its rows, the learning rate, and whether this worker was
+        A function of a batch's views, its rows, the learning rate, and whether this worker was
         told to stop.
     """
-    features = with_features(network) if foreground is not None else network
+    features = with_features(network)
     decayed = [len(variable.shape) > 1 for variable in variables]
     # Between the GPUs of one process TensorFlow sums no bfloat16 (NcclAllReduce).
     on_gpus = bool(tf.config.list_physical_devices("GPU"))
     travels_as = tf.float32 if on_gpus else tf.as_dtype(resolve_precision(config.precision))
 
     def replica_step(
-        images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
+        views: Views, rows: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        pixels = tf.cast(images[..., :3], tf.float32)
+        catalog = None
+        if config.catalog_weight:
+            # As an index of this very network would hold them; outside of the tape, so that the
+            # training images come to the catalog views and not the other way round.
+            size = views.images.shape[1]
+            catalog = encode(network, views.catalog, input_size=size, flip_average=False)
         with tf.GradientTape() as tape:
-            if foreground is None:
-                vectors = network(pixels, training=True)
-                loss, counts = objective(vectors, rows)
-            else:
-                vectors, maps = features(pixels, training=True)
-                loss, counts = objective(vectors, rows)
-                share = tf.cast(images[..., 3:], tf.float32) / 255.0
+            vectors, maps = features(tf.cast(views.images, tf.float32), training=True)
+            loss, counts = objective(vectors, rows, catalog)
+            if foreground is not None:
+                share = tf.cast(views.share, tf.float32) / 255.0
                 told = foreground_loss(foreground(maps), share)
                 loss += config.foreground_weight * tf.reduce_sum(told)
             # Gradients are summed over the replicas, so each divides by the global batch.
@@ -106,18 +109,18 @@ def make_step(
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def train_step(
-        images: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
+        views: Views, rows: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        results = strategy.run(replica_step, args=(images, rows, rate, stop))
+        results = strategy.run(replica_step, args=(views, rows, rate, stop))
         sums, broken, flags, seconds = (
             strategy.experimental_local_results(result) for result in results
         )
         # The flags are the same everywhere; the rest is this worker's own.
         return tf.add_n(sums), tf.add_n(broken), flags[0], seconds[0]
 
-    def step(images: tf.Tensor, rows: tf.Tensor, rate: float, stop: bool) -> StepResult:
+    def step(views: Views, rows: tf.Tensor, rate: float, stop: bool) -> StepResult:
         results: Any = train_step(
-            images, rows, tf.constant(rate, tf.float32), tf.constant(float(stop), tf.float32)
+            views, rows, tf.constant(rate, tf.float32), tf.constant(float(stop), tf.float32)
         )
         sums, broken_here, (broken, told), seconds = (result.numpy() for result in results)
         return StepResult(

@@ -1,4 +1,4 @@
-"""ResNet-18, -34 and -50 (He et al., 2016) that end in a unit vector.
+"""ResNet-18, -34 and -50 (He et al., 2016), and -10 for trials, that end in a unit vector.
 
 Layer names follow Keras's own (`conv2_block1_1_conv`), so that weights keep their names from one
 checkpoint to the next. The last normalisation of each block starts at zero (Goyal et al., 2017):
@@ -15,8 +15,8 @@ from keras import layers
 
 from components.train.normalization import SyncBatchNormalization
 
-_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-_BOTTLENECK = {18: False, 34: False, 50: True}
+_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+_BOTTLENECK = {10: False, 18: False, 34: False, 50: True}
 _EXPANSION = 4
 
 
@@ -44,7 +44,7 @@ def build_resnet(
     """Builds the network.
 
     Args:
-        depth: 18, 34 or 50.
+        depth: 10, 18, 34 or 50.
         width: Channels of the first stage.
         embedding_dim: Length of the embedding.
         channel_mean: Mean of red, green and blue in 0..255.

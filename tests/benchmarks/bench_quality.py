@@ -46,7 +46,9 @@ Vectors = npt.NDArray[np.float32]
 BATCH_SIZE = 64
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
+    "default, no catalog views": {"catalog_weight": 0.0},
     "default, no foreground": {"foreground_weight": 0.0},
+    "default, neither": {"catalog_weight": 0.0, "foreground_weight": 0.0},
     "default, margin 0.1": {"margin": 0.1},
     "default, tree smoothing": {"tree_smoothing": True},
     "default and contrastive": {"contrastive_weight": 0.5, "views_per_product": 4},
@@ -64,6 +66,7 @@ PLAIN_CONFIG = {
     "ancestor_weight": 0.0,
     "label_smoothing": 0.0,
     "logit_scale": 1.0,
+    "catalog_weight": 0.0,
     "foreground_weight": 0.0,
 }
 RANDOM = "random weights"

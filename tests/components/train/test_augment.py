@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.augment import make_augment, matte
+from components.train.augment import make_augment, matte, on_white
 from components.train.augment_config import Augmentation
 from components.train.backgrounds import procedural_textures
 from tests.components.train.conftest import draw
@@ -51,10 +51,33 @@ def test_an_edge_pixel_half_white_is_half_cut():
     assert cut[3, 6, :3].max() <= 1
 
 
+def test_a_cut_out_on_white_is_the_catalog_view(batch):
+    images, masks = batch
+    cut = matte(tf.constant(images), tf.constant(masks))
+    np.testing.assert_allclose(on_white(cut).numpy().astype(int), images, atol=1)
+
+
+def test_white_does_not_run_over():
+    cut = tf.constant([[[[128, 128, 128, 127], [3, 0, 0, 0], [255, 255, 255, 255]]]], tf.uint8)
+    np.testing.assert_array_equal(on_white(cut)[0, 0], [[255] * 3] * 3)
+
+
+def test_the_share_is_the_products_where_nothing_moves(batch):
+    _, masks = batch
+    cut = matte(*map(tf.constant, batch))
+    _, share = make_augment(STILL, input_size=32, seed=1)(cut, seeds(0))
+    assert share.dtype == tf.uint8
+    for index, mask in enumerate(masks):
+        alpha = cut.numpy()[index, ..., 3].astype(int)
+        ours = share.numpy()[index, ..., 0].astype(int)
+        assert min(abs(ours - alpha).max(), abs(ours - alpha[:, ::-1]).max()) <= 2
+        assert (alpha == 0)[mask == 255].all()
+
+
 def test_shape_type_and_seed(batch):
     cut = matte(*map(tf.constant, batch))
     augment = make_augment(Augmentation(textures=8), input_size=24, seed=1)
-    first, same, other = (augment(cut, seeds(step)) for step in (1, 1, 2))
+    first, same, other = (augment(cut, seeds(step))[0] for step in (1, 1, 2))
     assert first.shape == (6, 24, 24, 3)
     assert first.dtype == tf.uint8
     np.testing.assert_array_equal(first, same)
@@ -67,7 +90,7 @@ def test_only_the_background_changes_when_nothing_else_may(batch):
     augment = make_augment(STILL, input_size=32, seed=1)
     changed = np.zeros(masks.shape, bool)
     for step in range(8):
-        result = augment(cut, seeds(step)).numpy()
+        result = augment(cut, seeds(step))[0].numpy()
         mirrored = result[:, :, ::-1]
         for index in range(len(images)):
             inside = masks[index] == 0
@@ -85,6 +108,6 @@ def test_some_images_keep_their_white():
     drawn = [draw(number, 0) for number in range(6)] * 8
     cut = matte(*(tf.constant(np.stack(part)) for part in zip(*drawn, strict=True)))
     plain = Augmentation(white_share=1.0, noise=0.0, textures=8)
-    result = make_augment(plain, input_size=32, seed=1)(cut, seeds(0)).numpy()
+    result = make_augment(plain, input_size=32, seed=1)(cut, seeds(0))[0].numpy()
     corners = result[:, 0, 0].astype(int)
     assert corners.min() > 150

@@ -17,11 +17,13 @@ def test_whole_numbers_may_come_as_floats():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"depth": 20}, r"train\.depth: expected one of \(18, 34, 50\), received 20"),
+        ({"depth": 20}, r"train\.depth: expected one of \(10, 18, 34, 50\), received 20"),
         ({"epochs": -1}, r"train\.epochs: expected at least 0, received -1"),
         ({"epochs": 1.5}, r"train\.epochs: expected a value like"),
         ({"epochs": True}, r"train\.epochs: expected a value like"),
         ({"learning_rate": 0}, r"train\.learning_rate: expected more than 0"),
+        ({"catalog_temperature": 0}, r"train\.catalog_temperature: expected more than 0"),
+        ({"catalog_weight": -1}, r"train\.catalog_weight: expected at least 0"),
         ({"label_smoothing": 1.0}, r"train\.label_smoothing: expected 0 to below 1"),
         ({"batch_size": 65}, r"train\.batch_size: expected a multiple of the 2 workers"),
         ({"precision": "half"}, r"train\.precision: expected one of"),

@@ -15,7 +15,7 @@ from components.train.data import (
     unseen_batches,
 )
 from components.train.labels import LabelSpace
-from tests.components.train.conftest import PRODUCTS, STORED_SIZE, VIEWS
+from tests.components.train.conftest import PRODUCTS, STORED_SIZE, VIEWS, draw
 
 
 @pytest.fixture
@@ -38,6 +38,11 @@ def batches(examples, labels, *, first_batch=0, shard=0, shards=1, cache_megabyt
         cache_megabytes=cache_megabytes,
         **sampling,
     )
+
+
+def same_tensors(batch, other):
+    for tensor, same in zip(tf.nest.flatten(batch), tf.nest.flatten(other), strict=True):
+        np.testing.assert_array_equal(tensor, same)
 
 
 def test_scanning_finds_every_example(examples, taxonomy):
@@ -69,18 +74,26 @@ def test_products_held_out_have_no_row_of_their_own(examples, labels):
 def test_a_restart_meets_the_same_batches(examples, labels, cache_megabytes):
     whole = list(batches(examples, labels, cache_megabytes=cache_megabytes).take(9))
     rest = batches(examples, labels, first_batch=7, cache_megabytes=cache_megabytes).take(2)
-    for (images, rows, ids), (same_images, same_rows, same_ids) in zip(
-        whole[7:], rest, strict=True
-    ):
-        np.testing.assert_array_equal(ids, same_ids)
-        np.testing.assert_array_equal(rows, same_rows)
-        np.testing.assert_array_equal(images, same_images)
+    for batch, other in zip(whole[7:], rest, strict=True):
+        same_tensors(batch, other)
 
 
 def test_each_example_says_which_item_it_is(examples, labels):
     _, rows, ids = next(iter(batches(examples, labels)))
     for row, item in zip(rows.numpy(), ids.numpy(), strict=True):
         assert item.decode().rsplit("-", 1)[0] == labels.products[row[2]]
+
+
+def test_a_batch_brings_the_catalog_views_it_was_made_from(examples, labels):
+    views, _, ids = next(iter(batches(examples, labels)))
+    assert views.images.shape == (8, 24, 24, 3)
+    assert views.share.shape == (8, 24, 24, 1)
+    products = [product for product, *_ in PRODUCTS]
+    for item, catalog in zip(ids.numpy(), views.catalog.numpy(), strict=True):
+        product, view = item.decode().rsplit("-", 1)
+        image, _ = draw(products.index(product), int(view))
+        # The soft edge of the cut-out goes through bytes and back.
+        np.testing.assert_allclose(catalog.astype(int), image, atol=1)
 
 
 def test_workers_share_the_examples_out(examples, labels):
@@ -143,8 +156,7 @@ def test_threads_change_nothing_in_the_batches(examples, labels, cache_megabytes
     many = list(batches(examples, labels, threads=8, **options).take(9))
     later = list(batches(examples, labels, threads=3, first_batch=7, **options).take(2))
     for batch, other in zip(one + one[7:], many + later, strict=True):
-        for tensor, same in zip(batch, other, strict=True):
-            np.testing.assert_array_equal(tensor, same)
+        same_tensors(batch, other)
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5])

@@ -13,7 +13,7 @@ def network(depth):
     )
 
 
-@pytest.mark.parametrize(("depth", "channels"), [(18, 8), (34, 8), (50, 32)])
+@pytest.mark.parametrize(("depth", "channels"), [(10, 8), (18, 8), (34, 8), (50, 32)])
 def test_features_are_an_eighth_of_the_images_side(depth, channels):
     one = network(depth)
     features = with_features(one)

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from components.train.losses import (
+    catalog_contrast,
     correct_and_known,
     masked_cross_entropy,
     supervised_contrastive,
@@ -56,6 +57,21 @@ def test_the_contrast_is_khoslas():
     expected = -np.log(similar[0, 1] / similar[0].sum())
     assert losses[0] == pytest.approx(expected, rel=1e-4)
     np.testing.assert_array_equal(losses[2:], 0.0)
+
+
+def test_the_own_catalog_view_is_told_from_those_of_other_products():
+    rng = np.random.default_rng(3)
+    photos, catalog = rng.normal(size=(2, 4, 8)).astype(np.float32)
+    labels = [5, 5, -1, -1]
+    losses = catalog_contrast(
+        tf.constant(photos), tf.constant(catalog), tf.constant(labels), temperature=2.0
+    ).numpy()
+    exponentials = np.exp(0.5 * photos @ catalog.T)
+    # Another view of the same product does not count; an unknown product is like no other.
+    others = {0: (0, 2, 3), 1: (1, 2, 3), 2: (0, 1, 2, 3), 3: (0, 1, 2, 3)}
+    for row, counted in others.items():
+        share = exponentials[row, row] / exponentials[row, list(counted)].sum()
+        assert losses[row] == pytest.approx(-np.log(share), rel=1e-5)
 
 
 def test_an_unknown_label_trains_nothing():

@@ -5,7 +5,11 @@ import tensorflow as tf
 from components.train.config import TrainConfig
 from components.train.heads import build_heads
 from components.train.labels import LabelSpace
-from components.train.losses import masked_cross_entropy, supervised_contrastive
+from components.train.losses import (
+    catalog_contrast,
+    masked_cross_entropy,
+    supervised_contrastive,
+)
 from components.train.objective import Objective
 
 LABELS = LabelSpace(levels=((1, 2), (3, 4, 5)), products=("a", "b"), parents=((0, 0, 1),))
@@ -18,10 +22,10 @@ def vectors():
     return tf.constant(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
 
 
-def loss_of(**changes):
+def loss_of(*, catalog=None, **changes):
     heads = build_heads(LABELS, embedding_dim=8, seed=1)
     config = TrainConfig.from_mapping({**PLAIN, **changes})
-    loss, counts = Objective(config, LABELS, heads)(vectors(), ROWS)
+    loss, counts = Objective(config, LABELS, heads)(vectors(), ROWS, catalog)
     return float(loss), counts.numpy(), heads
 
 
@@ -39,6 +43,13 @@ def test_the_parts_are_weighed_as_told():
     expected += 3.0 * float(tf.reduce_sum(contrast))
     assert total == pytest.approx(expected, rel=1e-5)
     np.testing.assert_array_equal(counts[1::2], [4, 3, 4])
+
+
+def test_the_catalog_views_are_a_part_of_it():
+    catalog = tf.reverse(vectors(), [1])
+    with_it = loss_of(catalog=catalog, catalog_weight=2.0)[0]
+    losses = catalog_contrast(vectors(), catalog, ROWS[:, 2], temperature=0.125)
+    assert with_it - loss_of()[0] == pytest.approx(2.0 * float(tf.reduce_sum(losses)), rel=1e-4)
 
 
 def test_smoothing_along_the_tree_touches_leaves_and_not_products():

@@ -20,7 +20,7 @@ def build(depth=18, seed=0, precision="float32", **options):
 
 
 # 3x3 convolutions in the blocks, and the stem; a bottleneck has one 3x3 and two 1x1.
-@pytest.mark.parametrize(("depth", "convolutions"), [(18, 17), (34, 33), (50, 49)])
+@pytest.mark.parametrize(("depth", "convolutions"), [(10, 9), (18, 17), (34, 33), (50, 49)])
 def test_the_depth_counts_the_layers(depth, convolutions):
     model = build(depth)
     names = [layer.name for layer in model.layers if layer.name.endswith("_conv")]

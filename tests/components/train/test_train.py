@@ -35,6 +35,7 @@ from components.transform.pipeline import channel_statistics
 from tests.components.train.conftest import PRODUCTS, TAXONOMY, draw, png
 
 CONFIG = TrainConfig(
+    depth=10,
     width=4,
     input_size=32,
     early_input_size=32,
@@ -346,7 +347,7 @@ def test_a_warm_start_from_another_network_is_refused_before_training(
     labels = read_labels(examples, taxonomy)
     for width in (4, 8):
         network = build_resnet(
-            depth=18, width=width, embedding_dim=16, channel_mean=(1,) * 3, channel_std=(1,) * 3
+            depth=10, width=width, embedding_dim=16, channel_mean=(1,) * 3, channel_std=(1,) * 3
         )
         heads = build_heads(labels, embedding_dim=16, seed=0)
         save_weights(incumbent / str(width) / "weights.npz", network, heads, labels)
