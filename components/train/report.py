@@ -145,15 +145,15 @@ def chart(title: str, curves: Mapping[str, Curve]) -> str:
     points = [point for curve in curves.values() for point in curve]
     right = max(1.0, *(x for x, _ in points))
     top = max(1e-9, *(y for _, y in points))
-    lines = []
+    lines, legend = [], []
     for number, (name, curve) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         path = " ".join(f"{_x(x, right):.1f},{_y(y, top):.1f}" for x, y in curve)
-        lines.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-            f'<text x="{_WIDTH - _MARGIN}" y="{18 + 15 * number}" fill="{colour}" '
-            f'text-anchor="end" paint-order="stroke" stroke="var(--bg)" stroke-width="4">'
-            f"{html.escape(name)} {curve[-1][1]:.3g}</text>"
+        lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        # Beside the title: within the axes it would lie on the curves.
+        legend.append(
+            f'<span style="white-space:nowrap;margin-right:.8em"><span style="color:{colour}">'
+            f"\u25a0</span> {html.escape(name)} {curve[-1][1]:.3g}</span>"
         )
     base = _HEIGHT - _MARGIN
     axis = (
@@ -165,8 +165,9 @@ def chart(title: str, curves: Mapping[str, Curve]) -> str:
     )
     label = html.escape(title)
     return (
-        f'<figure style="display:inline-block;width:auto;margin:0 1rem 1rem 0"><figcaption>{label}'
-        f'</figcaption><svg role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'<figure style="display:inline-block;width:{_WIDTH}px;max-width:100%;'
+        f'margin:0 1rem 1rem 0"><figcaption>{label}<br>{" ".join(legend)}</figcaption>'
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'width="{_WIDTH}" style="max-width:100%;font:11px sans-serif">{axis}{"".join(lines)}'
         "</svg></figure>"
     )

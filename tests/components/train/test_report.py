@@ -47,6 +47,8 @@ def test_a_chart_places_its_points():
     svg = chart("A < B", {"one": [(1.0, 10.0), (2.0, 5.0)]})
     assert "A &lt; B" in svg
     assert 'points="243.0,8.0 452.0,97.0"' in svg
+    # What a curve came to stands beside the title.
+    assert "one 5" in svg[: svg.index("<svg")]
     assert chart("empty", {"one": []}) == ""
 
 
