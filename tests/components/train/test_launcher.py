@@ -210,8 +210,8 @@ def test_the_history_comes_home_last(tmp_path, spec, service, monkeypatch):
 def test_a_remote_group_works_in_the_staging_directory(tmp_path, examples, taxonomy, monkeypatch):
     monkeypatch.setattr(launcher, "_service", lambda backend, file, spec: OneMachine(file))
     config = TrainConfig(
-        width=4, input_size=32, early_input_size=32, embedding_dim=8, epochs=1, batch_size=16,
-        workers=1, precision="float32", augmentation=Augmentation(textures=2),
+        depth=10, width=4, input_size=32, early_input_size=32, embedding_dim=8, epochs=1,
+        batch_size=16, workers=1, precision="float32", augmentation=Augmentation(textures=2),
     )  # fmt: skip
     spec = Spec(
         examples=examples,
