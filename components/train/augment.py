@@ -53,7 +53,9 @@ def matte(image: tf.Tensor, background: tf.Tensor) -> tf.Tensor:
 
 
 def on_white(cutout: tf.Tensor) -> tf.Tensor:
-    """Lays cut-outs back on white, as the catalog shows them.
+    """Lays cut-outs back on white, nearly as the catalog shows them.
+
+    What the mask takes for background is pure white here, JPEG's noise around the product gone.
 
     Args:
         cutout: uint8 `[batch, size, size, 4]`, see `matte`.
@@ -76,7 +78,8 @@ def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augme
     Returns:
         A function of a cut-out batch (uint8 `[batch, stored, stored, 4]`, see `matte`) and a seed
         pair (int64 `[2]`) that returns images, uint8 `[batch, input_size, input_size, 3]`, and how
-        much of each pixel is product, uint8 `[batch, input_size, input_size, 1]`, 255 for all.
+        much of each pixel is product, uint8 `[batch, input_size, input_size, 1]`, 255 for all
+        of it.
     """
     texture_size = math.ceil(input_size * _TEXTURE_MARGIN)
     textures = tf.constant(

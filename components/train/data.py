@@ -16,6 +16,7 @@ from components.contracts.errors import InputError
 from components.contracts.files import read_json
 from components.train.augment import make_augment, matte, on_white
 from components.train.augment_config import Augmentation
+from components.train.encoder import to_input
 from components.train.labels import LabelSpace
 from components.train.sampling import balanced_repeats, bring_together, repeat_rare
 
@@ -127,7 +128,8 @@ class Views(NamedTuple):
         images: As a shopper might photograph them, uint8 `[batch, input_size, input_size, 3]`.
         share: How much of each pixel of `images` is product, 255 for all of it, uint8
             `[batch, input_size, input_size, 1]`.
-        catalog: The same examples as the catalog shows them, uint8 `[batch, stored, stored, 3]`.
+        catalog: The same examples on white as the encoder would see the catalog's images, float32
+            `[batch, input_size, input_size, 3]` in 0..255.
     """
 
     images: tf.Tensor
@@ -273,10 +275,10 @@ def training_batches(
         `[batch_size]`.
     """
     parallel = threads if threads > 1 else None
-    share = statistics.train // shards + 1
-    cached = share * statistics.stored_size**2 * 4 <= cache_megabytes * 2**20
+    own = statistics.train // shards + 1
+    cached = own * statistics.stored_size**2 * 4 <= cache_megabytes * 2**20
     if views_per_product > 1 and not cached:
-        needed = share * statistics.stored_size**2 * 4 // 2**20 + 1
+        needed = own * statistics.stored_size**2 * 4 // 2**20 + 1
         raise InputError(
             f"train.views_per_product: expected 1, or cache_megabytes of at least {needed}, "
             f"received {views_per_product} and {cache_megabytes}: views are brought together in "
@@ -297,7 +299,7 @@ def training_batches(
     stream = records.batch(_PARSE_BATCH).map(labelled, num_parallel_calls=parallel).unbatch()
     if cached:
         stream = stream.cache()
-    buffer = share if cached else min(share, _STREAMING_BUFFER)
+    buffer = own if cached else min(own, _STREAMING_BUFFER)
     stream = stream.shuffle(buffer, seed=seed + 1, reshuffle_each_iteration=True).repeat()
     if repeats is not None:
         stream = repeat_rare(stream, repeats, seed=seed)
@@ -317,7 +319,9 @@ def training_batches(
             payload if cached else cut_out(payload), [batch_size, side, side, 4]
         )
         images, share = augment(cutout, tf.stack([tf.constant(number, tf.int64), step]))
-        return Views(images, share, on_white(cutout)), rows, ids
+        # Resized here and not in the step: on a GPU it would be the one operation without a kernel.
+        catalog = to_input(on_white(cutout), input_size)
+        return Views(images, share, catalog), rows, ids
 
     options = tf.data.Options()
     options.deterministic = True

@@ -6,6 +6,22 @@ import keras
 import tensorflow as tf
 
 
+def to_input(images: tf.Tensor, input_size: int) -> tf.Tensor:
+    """Resizes images to what the network sees.
+
+    Args:
+        images: Of any number type, `[batch, height, width, 3]` in 0..255.
+        input_size: Height and width that the network sees.
+
+    Returns:
+        float32 `[batch, input_size, input_size, 3]`.
+    """
+    pixels = tf.cast(images, tf.float32)
+    if images.shape[1] == input_size and images.shape[2] == input_size:
+        return pixels
+    return tf.image.resize(pixels, [input_size, input_size], antialias=True)
+
+
 def encode(
     network: keras.Model, images: tf.Tensor, *, input_size: int, flip_average: bool
 ) -> tf.Tensor:
@@ -20,9 +36,7 @@ def encode(
     Returns:
         float32 `[batch, embedding_dim]` of unit norm.
     """
-    pixels = tf.cast(images, tf.float32)
-    if images.shape[1] != input_size or images.shape[2] != input_size:
-        pixels = tf.image.resize(pixels, [input_size, input_size], antialias=True)
+    pixels = to_input(images, input_size)
     vectors = network(pixels, training=False)
     if flip_average:
         vectors += network(pixels[:, :, ::-1], training=False)

@@ -234,6 +234,7 @@ class Trainer:
             if self.step % self.plan.steps_per_epoch == 0:
                 self._end_epoch(rate, input_size)
             if result.stop and self.step < self.plan.total_steps:
+                self._state.share_statistics(self.strategy, self._over_workers)
                 self._save()
                 self._state.wait()
                 # The others wait for the file: in a cluster the first that ends ends them all.
@@ -335,6 +336,7 @@ class Trainer:
     def _end_epoch(self, rate: float, input_size: int) -> None:
         """Writes the epoch down, saves and evaluates where the plan says so."""
         number = self.step // self.plan.steps_per_epoch
+        self._state.share_statistics(self.strategy, self._over_workers)
         self.history.append(
             self._epoch.record(
                 self._over_workers(self._epoch.sums),

@@ -85,7 +85,7 @@ def supervised_contrastive(
 def catalog_contrast(
     vectors: tf.Tensor, catalog: tf.Tensor, labels: tf.Tensor, *, temperature: float
 ) -> tf.Tensor:
-    """Returns the loss of finding each example's own catalog view among those of the batch.
+    """Returns the loss of finding each example's own catalog view among those given.
 
     With unit vectors `v` of the training images, `c` of the catalog views they were made from and
     temperature `t` it is `-log( exp(v_i.c_i / t) / sum_{j in N(i)} exp(v_i.c_j / t) )` (InfoNCE,

@@ -1,4 +1,4 @@
-"""What a training step minimises: every head's loss, and the contrast between products."""
+"""What a training step minimises: every head's loss, and the contrasts between examples."""
 
 from __future__ import annotations
 
@@ -43,13 +43,21 @@ class Objective:
             vectors: float32 `[batch, embedding_dim]` of unit norm.
             rows: int32 `[batch, heads]`, the products' last, -1 for unknown.
             catalog: The vectors of the catalog views that the batch was made from, of the same
-                shape as `vectors`; wanted where `catalog_weight` is not 0.
+                shape as `vectors`; None, and only then, where `catalog_weight` is 0.
+
+        Raises:
+            ValueError: There are catalog views and no weight for them, or the other way round.
 
         Returns:
             The loss summed over the batch, a float32 scalar; and float32 `[2 heads]`: for each
             head how many first guesses were right, and of how many.
         """
         config = self._config
+        if (catalog is None) != (config.catalog_weight == 0):
+            raise ValueError(
+                f"expected catalog views where catalog_weight is not 0, received "
+                f"{'none' if catalog is None else 'some'} with a weight of {config.catalog_weight}"
+            )
         loss = tf.constant(0.0)
         counts: list[tf.Tensor] = []
         for column, (head, weight) in enumerate(zip(self._heads, self._weights, strict=True)):

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from components.train.config import TrainConfig
 from components.train.data import Views
-from components.train.encoder import encode
 from components.train.exchange import SharedSGD, sum_over_workers
 from components.train.foreground import ForegroundHead, foreground_loss, with_features
 from components.train.objective import Objective
@@ -79,10 +78,10 @@ def make_step(
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         catalog = None
         if config.catalog_weight:
-            # As an index of this very network would hold them; outside of the tape, so that the
-            # training images come to the catalog views and not the other way round.
-            size = views.images.shape[1]
-            catalog = encode(network, views.catalog, input_size=size, flip_average=False)
+            # Nearly as an index of this very network would hold them (the mirror image would cost
+            # another pass); outside of the tape, so that the training images come to the catalog
+            # views and not the other way round.
+            catalog = network(views.catalog, training=False)
         with tf.GradientTape() as tape:
             vectors, maps = features(tf.cast(views.images, tf.float32), training=True)
             loss, counts = objective(vectors, rows, catalog)

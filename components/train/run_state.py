@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,8 @@ from components.contracts.errors import InputError
 from components.train.checkpoints import Checkpoints
 
 _EPOCH = "epoch"
+
+FiguresOverWorkers = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
 class RunState:
@@ -29,6 +31,7 @@ class RunState:
         """Names the variables; the optimiser must be built."""
         self._checkpoints = checkpoints
         self._variables = {variable.path: variable for variable in network.weights}
+        self._statistics = network.non_trainable_variables
         for head in heads:
             self._variables |= {variable.path: variable for variable in head.weights}
         for number, variable in enumerate(optimizer.variables):
@@ -49,6 +52,29 @@ class RunState:
         """
         arrays = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
         self._checkpoints.save(step, {**arrays, _EPOCH: epoch}, history)
+
+    def share_statistics(
+        self, strategy: tf.distribute.Strategy, over_workers: FiguresOverWorkers
+    ) -> None:
+        """Makes the moving statistics of normalisation the mean of all workers'.
+
+        A worker that normalises its own part of the batch has statistics of its own, which the
+        catalog views go by while training. A checkpoint holds one worker's; so that a run that
+        goes on from it has what it would have had, all have the same ones then. Every worker has
+        to call it.
+
+        Args:
+            strategy: How the workers are joined.
+            over_workers: What `figures_over_workers` returned.
+        """
+        if strategy.num_replicas_in_sync == 1:
+            return
+        values = [variable.numpy().astype(np.float64) for variable in self._statistics]
+        *sums, workers = over_workers(np.concatenate([*(v.ravel() for v in values), [1.0]]))
+        parts = np.split(np.array(sums) / workers, np.cumsum([value.size for value in values])[:-1])
+        with strategy.scope():
+            for variable, value, part in zip(self._statistics, values, parts, strict=True):
+                variable.assign(part.reshape(value.shape))
 
     def wait(self) -> None:
         """Waits until what was saved lies on the disk."""

@@ -135,9 +135,9 @@ def _parameters(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
     """
     found: dict[str, object] = {}
     if _FIRST in shapes and _LAST in shapes:
-        is_deep = any(name.startswith("conv2_block3_") for name in shapes)
         has_bottlenecks = any(name.startswith("conv2_block1_3_") for name in shapes)
-        found["depth"] = 50 if has_bottlenecks else 34 if is_deep else 18
+        blocks = max(n for n in (1, 2, 3) if any(f"conv2_block{n}_" in name for name in shapes))
+        found["depth"] = 50 if has_bottlenecks else {1: 10, 2: 18, 3: 34}[blocks]
         found["width"] = shapes[_FIRST][-1]
         found["embedding_dim"] = shapes[_LAST][-1]
         found["squeeze_excite"] = str(any("_se_" in name for name in shapes)).lower()

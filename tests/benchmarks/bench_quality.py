@@ -13,6 +13,8 @@ first 10 products that are of the photo's leaf; `product R@k` whether its produc
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +40,7 @@ from components.contracts.catalog import (
 from components.contracts.files import read_json, write_json
 from components.contracts.taxonomy import Taxonomy
 from components.evaluate.metrics import hit_at, precision_at
+from components.train.config import TrainConfig
 
 Vectors = npt.NDArray[np.float32]
 
@@ -104,10 +107,31 @@ def prepare(data: Path, work: Path) -> None:
         )
 
 
+def config_of(recipe: str, seed: int, epochs: int) -> TrainConfig:
+    """Returns a recipe's whole config."""
+    changes = PLAIN_CONFIG if recipe == PLAIN else RECIPES.get(recipe, {})
+    return TrainConfig.from_mapping(
+        {
+            "workers": 1,
+            "threads": 1,
+            "epochs": 0 if recipe == RANDOM else epochs,
+            "seed": seed,
+            "evaluate_every": 1000,
+            "batch_size": BATCH_SIZE,
+            **changes,
+        }
+    )
+
+
 def result_file(work: Path, recipe: str, seed: int, epochs: int) -> Path:
-    """Returns where one run's figures are."""
+    """Returns where one run's figures are.
+
+    What a recipe's name stands for changes with the defaults, so that its config is in the name.
+    """
+    values = {**config_of(recipe, 0, epochs).to_mapping(), "seed": None}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     name = "-".join(recipe.replace(",", "").split())
-    return work / "results" / f"{name}-{epochs}-{seed}.json"
+    return work / "results" / f"{name}-{digest}-{epochs}-{seed}.json"
 
 
 def measure(work: Path, recipe: str, seed: int, epochs: int) -> None:
@@ -142,7 +166,6 @@ def train(
     """
     import tensorflow as tf
 
-    from components.train.config import TrainConfig
     from components.train.encoder import encode
     from components.train.loop import Trainer
     from components.train.train import read_labels
@@ -150,18 +173,7 @@ def train(
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(2)
-    changes = PLAIN_CONFIG if recipe == PLAIN else RECIPES.get(recipe, {})
-    config = TrainConfig.from_mapping(
-        {
-            "workers": 1,
-            "threads": 1,
-            "epochs": 0 if recipe == RANDOM else epochs,
-            "seed": seed,
-            "evaluate_every": 1000,
-            "batch_size": BATCH_SIZE,
-            **changes,
-        }
-    )
+    config = config_of(recipe, seed, epochs)
     if recipe == PLAIN:
         use_plain_softmax()
     labels = read_labels(work / "examples", Taxonomy.read(work / "checked" / TAXONOMY_FILE))

@@ -14,6 +14,7 @@ from components.train.data import (
     training_batches,
     unseen_batches,
 )
+from components.train.encoder import to_input
 from components.train.labels import LabelSpace
 from tests.components.train.conftest import PRODUCTS, STORED_SIZE, VIEWS, draw
 
@@ -84,16 +85,17 @@ def test_each_example_says_which_item_it_is(examples, labels):
         assert item.decode().rsplit("-", 1)[0] == labels.products[row[2]]
 
 
-def test_a_batch_brings_the_catalog_views_it_was_made_from(examples, labels):
-    views, _, ids = next(iter(batches(examples, labels)))
+@pytest.mark.parametrize("cache_megabytes", [0, 64])
+def test_a_batch_brings_the_catalog_views_it_was_made_from(examples, labels, cache_megabytes):
+    views, _, ids = next(iter(batches(examples, labels, cache_megabytes=cache_megabytes)))
     assert views.images.shape == (8, 24, 24, 3)
     assert views.share.shape == (8, 24, 24, 1)
     products = [product for product, *_ in PRODUCTS]
     for item, catalog in zip(ids.numpy(), views.catalog.numpy(), strict=True):
         product, view = item.decode().rsplit("-", 1)
         image, _ = draw(products.index(product), int(view))
-        # The soft edge of the cut-out goes through bytes and back.
-        np.testing.assert_allclose(catalog.astype(int), image, atol=1)
+        small = to_input(tf.constant(image[None]), 24)[0]
+        np.testing.assert_allclose(catalog, small, atol=1)
 
 
 def test_workers_share_the_examples_out(examples, labels):

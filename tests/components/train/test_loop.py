@@ -104,8 +104,8 @@ def test_a_gradient_that_is_no_number_is_told_in_its_own_step(
     class Cliff(Objective):
         """Its value is finite; its slope is not."""
 
-        def __call__(self, vectors, rows):
-            loss, counts = super().__call__(vectors, rows)
+        def __call__(self, vectors, rows, catalog):
+            loss, counts = super().__call__(vectors, rows, catalog)
             return loss + tf.sqrt(tf.reduce_sum(vectors) * 0.0), counts
 
     monkeypatch.setattr(loop, "Objective", Cliff)

@@ -24,7 +24,8 @@ def vectors():
 
 def loss_of(*, catalog=None, **changes):
     heads = build_heads(LABELS, embedding_dim=8, seed=1)
-    config = TrainConfig.from_mapping({**PLAIN, **changes})
+    weight = {} if catalog is not None else {"catalog_weight": 0.0}
+    config = TrainConfig.from_mapping({**PLAIN, **weight, **changes})
     loss, counts = Objective(config, LABELS, heads)(vectors(), ROWS, catalog)
     return float(loss), counts.numpy(), heads
 
@@ -50,6 +51,12 @@ def test_the_catalog_views_are_a_part_of_it():
     with_it = loss_of(catalog=catalog, catalog_weight=2.0)[0]
     losses = catalog_contrast(vectors(), catalog, ROWS[:, 2], temperature=0.125)
     assert with_it - loss_of()[0] == pytest.approx(2.0 * float(tf.reduce_sum(losses)), rel=1e-4)
+
+
+def test_views_without_a_weight_and_a_weight_without_views_are_refused():
+    for options in ({"catalog": vectors(), "catalog_weight": 0.0}, {"catalog_weight": 1.0}):
+        with pytest.raises(ValueError, match="expected catalog views where catalog_weight"):
+            loss_of(**options)
 
 
 def test_smoothing_along_the_tree_touches_leaves_and_not_products():

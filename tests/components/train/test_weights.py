@@ -52,6 +52,7 @@ def start(path, labels, **changes):
     [
         # Every variable of the smaller network would be filled, with half of a larger one.
         ({"depth": 34}, {}, "with depth 18, received depth 34; set train.depth=34 as it was, or"),
+        ({"depth": 10}, {}, "with depth 18, received depth 10; set train.depth=10 as it was, or"),
         ({"depth": 50}, {}, "received depth 50; set train.depth=50 as it was"),
         ({"width": 8}, {}, "with width 4, received width 8; set train.width=8 as it was"),
         ({}, {"embedding_dim": 16}, "received embedding_dim 8; set train.embedding_dim=8 as"),
