@@ -46,8 +46,8 @@ class TrainConfig:
         contrastive_weight: Weight of the contrastive loss over products; wants views_per_product.
         contrastive_temperature: What its cosines are divided by.
         views_per_product: Views of one product that come together in a batch; 1 mixes freely.
-        catalog_weight: Weight of telling the catalog view an image was made from from those of
-            other products, among the examples of one device; 0 saves a forward pass a step.
+        catalog_weight: Weight of finding an image's own catalog view beside those of the other
+            products, among the examples of one device; 0 saves a forward pass a step.
         catalog_temperature: What the cosines of that are divided by.
         foreground_weight: Weight of telling the product from its white background, cell by cell,
             in the middle of the network; while training only. Images without one teach nothing.

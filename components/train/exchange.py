@@ -18,6 +18,8 @@ import tensorflow as tf
 # The share of all numbers that may travel last, when nothing is left to compute meanwhile.
 _LATE_SHARE = 0.1
 
+FiguresOverWorkers = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+
 
 class SharedSGD(keras.optimizers.SGD):  # type: ignore[misc]
     """`keras.optimizers.SGD` whose gradients have been summed over the workers before."""
@@ -85,9 +87,7 @@ def _summed(
     ]
 
 
-def figures_over_workers(
-    strategy: tf.distribute.Strategy,
-) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+def figures_over_workers(strategy: tf.distribute.Strategy) -> FiguresOverWorkers:
     """Returns what sums up figures of all workers; each of them has to call it.
 
     Args:

@@ -71,12 +71,9 @@ def supervised_contrastive(
     Returns:
         float32 `[batch]`.
     """
+    itself, alike = _itself_and_alike(labels)
     logits = tf.matmul(vectors, vectors, transpose_b=True) / temperature
-    size = tf.shape(logits)[0]
-    itself = tf.eye(size, dtype=tf.bool)
-    logits = tf.where(itself, tf.fill([size, size], logits.dtype.min), logits)
-    log_probability = tf.nn.log_softmax(logits, axis=-1)
-    alike = (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0) & ~itself
+    log_probability = tf.nn.log_softmax(_without(logits, itself), axis=-1)
     count = tf.reduce_sum(tf.cast(alike, tf.float32), axis=-1)
     total = tf.reduce_sum(tf.where(alike, log_probability, 0.0), axis=-1)
     return -tf.math.divide_no_nan(total, count)
@@ -102,12 +99,20 @@ def catalog_contrast(
     Returns:
         float32 `[batch]`.
     """
+    _, alike = _itself_and_alike(labels)
     logits = tf.matmul(vectors, catalog, transpose_b=True) / temperature
-    size = tf.shape(logits)[0]
-    itself = tf.eye(size, dtype=tf.bool)
-    alike = (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0) & ~itself
-    logits = tf.where(alike, tf.fill([size, size], logits.dtype.min), logits)
-    return -tf.linalg.diag_part(tf.nn.log_softmax(logits, axis=-1))
+    return -tf.linalg.diag_part(tf.nn.log_softmax(_without(logits, alike), axis=-1))
+
+
+def _itself_and_alike(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns bool `[batch, batch]` twice: an example with itself, with others of its label."""
+    itself = tf.eye(tf.shape(labels)[0], dtype=tf.bool)
+    return itself, (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0) & ~itself
+
+
+def _without(logits: tf.Tensor, left_out: tf.Tensor) -> tf.Tensor:
+    """Returns logits of which some take no part in a softmax."""
+    return tf.where(left_out, logits.dtype.min, logits)
 
 
 def correct_and_known(cosines: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

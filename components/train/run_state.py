@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from components.contracts.errors import InputError
 from components.train.checkpoints import Checkpoints
+from components.train.exchange import FiguresOverWorkers
 
 _EPOCH = "epoch"
-
-FiguresOverWorkers = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
 class RunState:

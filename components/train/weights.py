@@ -20,6 +20,13 @@ _LABELS = "labels/"
 _HEAD = "head_"
 _LEVEL_HEAD = "head_level_"
 _FIRST, _LAST = "conv1_conv/kernel", "embedding_dense/kernel"
+# The first part that a network has tells its depth; every network has the last.
+_DEPTH_OF_PART = (
+    ("conv2_block1_3_", 50),
+    ("conv2_block3_", 34),
+    ("conv2_block2_", 18),
+    ("", 10),
+)
 _SHOWN = 5
 
 
@@ -135,9 +142,9 @@ def _parameters(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
     """
     found: dict[str, object] = {}
     if _FIRST in shapes and _LAST in shapes:
-        has_bottlenecks = any(name.startswith("conv2_block1_3_") for name in shapes)
-        blocks = max(n for n in (1, 2, 3) if any(f"conv2_block{n}_" in name for name in shapes))
-        found["depth"] = 50 if has_bottlenecks else {1: 10, 2: 18, 3: 34}[blocks]
+        found["depth"] = next(
+            depth for part, depth in _DEPTH_OF_PART if any(name.startswith(part) for name in shapes)
+        )
         found["width"] = shapes[_FIRST][-1]
         found["embedding_dim"] = shapes[_LAST][-1]
         found["squeeze_excite"] = str(any("_se_" in name for name in shapes)).lower()
