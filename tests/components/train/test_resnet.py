@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -70,6 +71,47 @@ def test_normalisation_is_that_of_the_batch():
     np.testing.assert_allclose(layer.moving_variance.numpy(), 0.5 + 0.5 * variance, rtol=1e-4)
 
 
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(6, 4), (6, 5, 3, 4)])
+def test_normalisation_and_its_gradients_are_those_of_keras(shape, training, trainable):
+    rng = np.random.default_rng(0)
+    values, told = (tf.constant(rng.normal(3.0, 2.0, shape).astype(np.float32)) for _ in range(2))
+    weights = [rng.uniform(0.5, 1.5, 4).astype(np.float32) for _ in range(4)]
+    results = []
+    for kind in (keras.layers.BatchNormalization, SyncBatchNormalization):
+        layer = kind(momentum=0.9, epsilon=1e-5, trainable=trainable)
+        layer.build(shape)
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            outputs = layer(values, training=training)
+        asked = [values, layer.gamma.value, layer.beta.value]
+        gradients = tape.gradient(outputs, asked, output_gradients=told)
+        results.append([outputs, *gradients, layer.moving_mean, layer.moving_variance])
+    for expected, found in zip(*results, strict=True):
+        if expected is None:
+            assert found is None
+        else:
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_normalisation_in_bfloat16_takes_its_moments_in_float32():
+    # A mean of 60 beside a deviation of 0.5: its square has no digits left in bfloat16.
+    values = np.random.default_rng(0).normal(60.0, 0.5, (16, 4, 4, 2)).astype(np.float32)
+    values = tf.cast(values, tf.bfloat16)
+    layer = SyncBatchNormalization(momentum=0.0, epsilon=1e-5, dtype="mixed_bfloat16")
+    result = layer(values, training=True)
+    assert result.dtype == tf.bfloat16
+    rounded = tf.cast(values, tf.float32).numpy()
+    np.testing.assert_allclose(layer.moving_variance, rounded.var((0, 1, 2)), rtol=1e-2)
+
+
+def test_normalisation_refuses_a_mask():
+    with pytest.raises(NotImplementedError, match="mask"):
+        SyncBatchNormalization()(tf.ones([2, 4]), mask=tf.ones([2], tf.bool))
+
+
 @pytest.mark.parametrize("synchronized", [True, False])
 def test_normalisation_sees_the_other_workers_only_where_it_is_to(monkeypatch, synchronized):
     sent = []
@@ -88,11 +130,13 @@ def test_normalisation_sees_the_other_workers_only_where_it_is_to(monkeypatch, s
     layer = SyncBatchNormalization(momentum=0.0, epsilon=1e-5, synchronized=synchronized)
     layer.build(values.shape)
     monkeypatch.setattr(tf.distribute, "get_replica_context", Context)
-    mean, variance = (moment.numpy() for moment in layer._moments(tf.constant(values), None))
+    outputs = layer(tf.constant(values), training=True).numpy()
     monkeypatch.undo()
     whole = np.concatenate([values, np.full_like(values, 9.0)]) if synchronized else values
-    np.testing.assert_allclose(mean, whole.mean((0, 1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(variance, whole.var((0, 1, 2)), rtol=1e-3)
+    mean, variance = whole.mean((0, 1, 2)), whole.var((0, 1, 2))
+    np.testing.assert_allclose(outputs, (values - mean) / np.sqrt(variance + 1e-5), atol=1e-2)
+    np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-3)
     assert len(sent) == int(synchronized)
 
 
