@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from components.contracts.files import read_json, write_json
+from components.contracts.files import write_json
 from components.train.checkpoints import Checkpoints
 from components.train.config import TrainConfig
 from components.train.labels import LabelSpace
@@ -36,6 +37,10 @@ from components.train.worker import Spec
 SIZE = 64
 # Examples a worker and step, of which the first is the default of two workers.
 _BATCHES = (64, 128)
+# Turns of each group, and how long one is; a step takes a quarter of a second to a whole one.
+_ROUNDS = 15
+_TURN_SECONDS = 4.0
+_WARM_STEPS = 25
 
 
 def make_examples(root: Path, *, images: int, leaves: int, products: int) -> LabelSpace:
@@ -144,69 +149,115 @@ def measure_workers(work: Path) -> dict[str, Any]:
     With the default's 64 examples a worker and step, and with 128, where the same messages carry
     twice the work. Beside it what the machine gives at most: two workers at once that know nothing
     of each other.
+
+    A core of a shared machine may be half as fast for seconds, and a step of two waits for the
+    slower one. So all groups are alive at once and take turns of seconds, and each counts by its
+    best turn.
     """
     labels = make_examples(work / "examples", images=2048, leaves=100, products=200)
+    groups: dict[str, Group] = {}
     rates: dict[str, list[float]] = {}
-
-    def measure(name: str, *groups: list[Path]) -> None:
-        rates.setdefault(name, []).append(round(sum(train_on_cores(list(groups))), 1))
-
-    for turn in range(3):
-
-        def spec(workers: int, batch: int, name: str, turn: int = turn) -> Path:
-            directory = work / f"{name}-{batch}-{turn}"
-            sizes = {"workers": workers, "batch_size": batch * workers}
-            Spec(
-                examples=work / "examples",
-                checkpoints=directory,
-                output=directory / "result",
-                initial_weights=None,
-                config=config(threads=1, epochs=4, **sizes),
-                labels=labels,
-            ).write(directory / "spec.json")
-            return directory
-
-        for batch in _BATCHES:
-            one, two = spec(1, batch, "one"), spec(2, batch, "two")
-            measure(f"one of {batch}", [one])
-            measure(f"two of {batch}", [two, two])
-        apart = [spec(1, _BATCHES[0], f"apart{core}") for core in range(2)]
-        measure("two apart", *([directory] for directory in apart))
+    try:
+        for name, cores, batch in (
+            ("one", [0], _BATCHES[0]),
+            ("another", [1], _BATCHES[0]),
+            ("two", [0, 1], _BATCHES[0]),
+            (f"one of {_BATCHES[1]}", [0], _BATCHES[1]),
+            (f"two of {_BATCHES[1]}", [0, 1], _BATCHES[1]),
+        ):
+            groups[name] = Group(work, labels, name=name, cores=cores, batch=batch)
+        for _ in range(_ROUNDS):
+            for names in (*((name,) for name in groups), ("one", "another")):
+                found = take_turn([groups[name] for name in names])
+                rates.setdefault(" beside ".join(names), []).append(round(found, 1))
+    finally:
+        for group in groups.values():
+            group.end()
     best_of = {name: max(found) for name, found in rates.items()}
-    first, second = (best_of[f"two of {batch}"] / best_of[f"one of {batch}"] for batch in _BATCHES)
-    return figure("two workers on a core each / one worker on one core", first, ">= 1.8") | {
-        f"with_{_BATCHES[1]}_examples_a_worker": round(second, 4),
-        "two_that_share_nothing": round(best_of["two apart"] / best_of[f"one of {_BATCHES[0]}"], 4),
+    one = max(best_of["one"], best_of["another"])
+    larger = best_of[f"two of {_BATCHES[1]}"] / best_of[f"one of {_BATCHES[1]}"]
+    ratio = best_of["two"] / one
+    return figure("two workers on a core each / one worker on one core", ratio, ">= 1.8") | {
+        f"with_{_BATCHES[1]}_examples_a_worker": round(larger, 4),
+        "two_that_share_nothing": round(best_of["one beside another"] / one, 4),
         "images_per_second": rates,
     }
 
 
-def train_on_cores(groups: list[list[Path]]) -> list[float]:
-    """Trains groups side by side, every worker on a core of its own.
+class Group:
+    """The workers of one training, each on a core of its own; stopped but for its turns."""
 
-    Args:
-        groups: For each group the directory of its `spec.json`, once a worker.
-
-    Returns:
-        Images a second of each group's best epoch.
-    """
-    started = []
-    for group in groups:
-        with free_ports(len(group)) as ports:
+    def __init__(
+        self, work: Path, labels: LabelSpace, *, name: str, cores: list[int], batch: int
+    ) -> None:
+        """Starts the workers, and stops them when they have made some steps."""
+        workers = len(cores)
+        self.images_a_step = batch * workers
+        directory = work / name.replace(" ", "-")
+        Spec(
+            examples=work / "examples",
+            checkpoints=directory,
+            output=directory / "result",
+            initial_weights=None,
+            config=config(workers=workers, batch_size=batch * workers, threads=1, epochs=100_000),
+            labels=labels,
+        ).write(directory / "spec.json")
+        with free_ports(workers) as ports:
             addresses = [f"127.0.0.1:{port}" for port in ports]
-        for number, directory in enumerate(group):
+        self._log = directory / "steps-0.log"
+        self._workers = []
+        for number, core in enumerate(cores):
             task = {"type": "worker", "index": number}
             environment = dict(os.environ) | {
                 "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
+                "STEP_LOG": str(directory / f"steps-{number}.log"),
                 "no_proxy": "127.0.0.1",
             }
-            command = ["taskset", "-c", str(len(started)), sys.executable]
-            command += ["-m", "components.train", "--spec", str(directory / "spec.json")]
-            started.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
-    codes = [process.wait() for process in started]
-    if any(codes):
-        raise SystemExit(f"workers ended with {codes}")
-    return [best(read_json(group[0] / "result" / "history.json")[1:]) for group in groups]
+            command = ["taskset", "-c", str(core), sys.executable]
+            command += [str(Path(__file__).with_name("timed_worker.py"))]
+            command += ["--spec", str(directory / "spec.json")]
+            self._workers.append(
+                subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            )
+        while len(self.steps()) < _WARM_STEPS:
+            if any(worker.poll() is not None for worker in self._workers):
+                raise SystemExit(f"a worker of {name!r} ended; run it by itself to see why")
+            time.sleep(0.2)
+        self.signal(signal.SIGSTOP)
+
+    def steps(self) -> list[float]:
+        """Returns when the first worker began each of its steps, `time.monotonic()`."""
+        if not self._log.exists():
+            return []
+        return [float(line) for line in self._log.read_text(encoding="ascii").split("\n")[:-1]]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to all workers."""
+        for worker in self._workers:
+            worker.send_signal(number)
+
+    def end(self) -> None:
+        """Kills the workers."""
+        for worker in self._workers:
+            worker.kill()
+            worker.wait()
+
+
+def take_turn(groups: list[Group]) -> float:
+    """Lets some groups run side by side, and returns their images a second, added up."""
+    began = time.monotonic()
+    for group in groups:
+        group.signal(signal.SIGCONT)
+    time.sleep(_TURN_SECONDS)
+    for group in groups:
+        group.signal(signal.SIGSTOP)
+    rate = 0.0
+    for group in groups:
+        # The first step was under way when the group was stopped the last time.
+        times = [at for at in group.steps() if at > began][1:]
+        if len(times) > 1:
+            rate += (len(times) - 1) / (times[-1] - times[0]) * group.images_a_step
+    return rate
 
 
 def measure_checkpoints(work: Path) -> dict[str, Any]:
