@@ -221,6 +221,7 @@ class Group:
             )
         while len(self.steps()) < _WARM_STEPS:
             if any(worker.poll() is not None for worker in self._workers):
+                self.end()
                 raise SystemExit(f"a worker of {name!r} ended; run it by itself to see why")
             time.sleep(0.2)
         self.signal(signal.SIGSTOP)
