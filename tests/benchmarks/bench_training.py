@@ -224,7 +224,7 @@ class Group:
                 self.end()
                 raise SystemExit(f"a worker of {name!r} ended; run it by itself to see why")
             time.sleep(0.2)
-        self.signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def steps(self) -> list[float]:
         """Returns when the first worker began each of its steps, `time.monotonic()`."""
@@ -232,7 +232,7 @@ class Group:
             return []
         return [float(line) for line in self._log.read_text(encoding="ascii").split("\n")[:-1]]
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Sends a signal to all workers."""
         for worker in self._workers:
             worker.send_signal(number)
@@ -248,10 +248,10 @@ def take_turn(groups: list[Group]) -> float:
     """Lets some groups run side by side, and returns their images a second, added up."""
     began = time.monotonic()
     for group in groups:
-        group.signal(signal.SIGCONT)
+        group.send(signal.SIGCONT)
     time.sleep(_TURN_SECONDS)
     for group in groups:
-        group.signal(signal.SIGSTOP)
+        group.send(signal.SIGSTOP)
     rate = 0.0
     for group in groups:
         # The first step was under way when the group was stopped the last time.

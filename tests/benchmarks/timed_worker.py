@@ -17,7 +17,6 @@ from typing import Any
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 from components.train import heartbeat, worker  # noqa: E402
-from components.train.config import TrainConfig  # noqa: E402
 
 _HOUR_MILLISECONDS = 3_600_000
 
@@ -25,7 +24,6 @@ _HOUR_MILLISECONDS = 3_600_000
 def main() -> int:
     """Trains as `python -m components.train` does."""
     at = heartbeat.Heartbeat.at
-    limit_threads = worker._limit_threads
     with Path(os.environ["STEP_LOG"]).open("a", buffering=1, encoding="ascii") as log:
 
         def timed(self: heartbeat.Heartbeat, step: int, phase: heartbeat.Phase) -> None:
@@ -33,12 +31,8 @@ def main() -> int:
                 log.write(f"{time.monotonic()}\n")
             at(self, step, phase)
 
-        def patient(config: TrainConfig) -> None:
-            limit_threads(config)
-            _be_patient()
-
         heartbeat.Heartbeat.at = timed  # type: ignore[method-assign]
-        worker._limit_threads = patient
+        _be_patient()
         return worker.main()
 
 
