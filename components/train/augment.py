@@ -1,14 +1,17 @@
 """Augmentation: a catalog view on white becomes something like a shopper's photo of the product.
 
-Every function works on whole batches of uint8 images with a handful of fused tensor operations, so
-that one core makes several times as many images as it trains on. Randomness is a function of a
-seed pair only (stateless draws): the same seed and step give the same batch, also after a restart.
+Every function works on whole batches, plane by plane, and XLA makes one loop over the pixels of all
+that lies between two neighbourhoods: operation by operation it takes four times as long, and a core
+that trains has better to do. Randomness is a function of a seed pair only (stateless draws): the
+same seed and step give the same batch, also after a restart.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +19,19 @@ import tensorflow as tf
 
 from components.train.augment_config import Augmentation
 from components.train.backgrounds import procedural_textures
+from components.train.packed import channels, warped
 
 # Catalog views fill this share of the frame; scales are told relative to the whole frame.
 _CATALOG_FILL = 0.85
 # Textures are drawn larger than a training image so that every batch sees another crop of them.
 _TEXTURE_MARGIN = 1.5
 _NOISE_TILES = 64
-# Matrices from red, green and blue times alpha, and alpha, to the colours, and to the colours on
-# white, less white. A product with one takes a third of the time of a slice, which copies three
-# numbers at once, and is as exact.
-_COLOUR = np.eye(4, 3, dtype=np.float32)
-_ON_WHITE = _COLOUR - np.eye(4, dtype=np.float32)[:, 3:]
-# From one plane to three of it, for the same reason: sparing a product its broadcast.
-_THREE = np.ones((1, 3), np.float32)
+# Random numbers of a batch: one of each an image, and some for all of them.
+_UNIFORM, _NORMAL, _SHARED = 32, 8, 6
+_SHADOW_CELL = 4
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+_Compiled = Callable[..., Any]
 
 
 def matte(image: tf.Tensor, background: tf.Tensor) -> tf.Tensor:
@@ -71,15 +72,9 @@ def on_white(cutout: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 `[batch, size, size, 3]`, whole numbers in 0..255.
     """
+    pixels = tf.cast(cutout, tf.float32)
     # Colours are multiplied by alpha and rounded like it: the sum may pass white by one.
-    return tf.minimum(_mixed(tf.cast(cutout, tf.float32), _ON_WHITE) + 255.0, 255.0)
-
-
-def _mixed(images: tf.Tensor, matrix: npt.NDArray[np.float32]) -> tf.Tensor:
-    """Returns images, float32 `[batch, height, width, m]`, in other channels by an m x n matrix."""
-    shape = tf.shape(images)
-    flat = tf.reshape(images, [-1, matrix.shape[0]]) @ tf.constant(matrix)
-    return tf.reshape(flat, [shape[0], shape[1], shape[2], matrix.shape[1]])
+    return tf.minimum(pixels[..., :3] + (255.0 - pixels[..., 3:]), 255.0)
 
 
 def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augment:
@@ -91,99 +86,178 @@ def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augme
         seed: Seed of the textures and of the noise.
 
     Returns:
-        A function of a cut-out batch (uint8 `[batch, stored, stored, 4]`, see `matte`) and a seed
-        pair (int64 `[2]`) that returns images, uint8 `[batch, input_size, input_size, 3]`, and how
-        much of each pixel is product, uint8 `[batch, input_size, input_size, 1]`, 255 for all
-        of it.
+        A function of a cut-out batch (uint8 `[batch, stored, stored, 4]`, see `matte`, of a static
+        shape) and a seed pair (int64 `[2]`) that returns images, uint8
+        `[batch, input_size, input_size, 3]`, and how much of each pixel is product, uint8
+        `[batch, input_size, input_size, 1]`, 255 for all of it.
     """
     texture_size = math.ceil(input_size * _TEXTURE_MARGIN)
-    textures = tf.constant(
-        procedural_textures(count=settings.textures, size=texture_size, seed=seed)
-    )
+    drawn = procedural_textures(count=settings.textures, size=texture_size, seed=seed)
+    opaque = np.full((*drawn.shape[:3], 1), 255, np.uint8)
+    textures = tf.constant(np.concatenate([drawn, opaque], axis=-1).view(np.uint32)[..., 0])
     generator = np.random.default_rng(seed)
     noise_tiles = tf.constant(
-        generator.standard_normal((_NOISE_TILES, input_size, input_size, 3), np.float32)
+        generator.standard_normal((3, _NOISE_TILES, input_size, input_size), np.float32)
     )
 
+    loops = _loops(settings, input_size)
+
     def augment(cutout: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        draw = _Draws(tf.shape(cutout)[0], seeds)
-        product = _warp(cutout, settings, input_size, draw)
-        colour, alpha = _mixed(product, _COLOUR), product[..., 3:]
-        white = draw.chance(settings.white_share)
-        strength = 1.0 - 0.8 * white
-        scene = _scene(textures, input_size, draw)
-        scene = scene * _mixed(_shadow(alpha, input_size, draw), _THREE)
-        scene = scene * (1.0 - white) + white
-        image = colour * draw.uniform(0.75, 1.15) + _mixed(1.0 - alpha, _THREE) * scene
-        image = _recolour(image, settings, strength, draw)
-        image = image * _mixed(_vignette(input_size, strength, draw), _THREE)
-        image += (_blurred(image) - image) * strength * draw.uniform(-0.3, settings.blur)
-        tile = tf.gather(noise_tiles, draw.index(_NOISE_TILES))
-        image += tile * strength * draw.uniform(0.0, settings.noise)
-        return _bytes(image), _bytes(alpha)
+        moving, lighting, exposing = (_numbers(cutout.shape[0], seeds, part) for part in range(3))
+        product = loops.move(cutout, loops.place(moving, cutout.shape[1]))
+        image, strength = loops.light(product, textures, lighting)
+        images, share = loops.expose(image, strength, product, noise_tiles, exposing)
+        return images, share
 
     return augment
 
 
-def _bytes(values: tf.Tensor) -> tf.Tensor:
-    """Returns 0..1 as uint8."""
-    return tf.cast(tf.clip_by_value(values * 255.0 + 0.5, 0.0, 255.0), tf.uint8)
+def _compiled(function: _Compiled) -> _Compiled:
+    """Returns a function that XLA compiles for each shape, on processors and beside GPUs."""
+    compiled: _Compiled = tf.function(function, jit_compile=True, autograph=False)
+    return compiled
+
+
+class _Loops(NamedTuple):
+    """What XLA compiles.
+
+    There are several and not one: what a shadow or a blur takes from its neighbours would be made
+    anew for each of them, and a place that is found twice may be rounded in two ways.
+    """
+
+    place: _Compiled
+    move: _Compiled
+    light: _Compiled
+    expose: _Compiled
+
+
+@functools.cache
+def _loops(settings: Augmentation, input_size: int) -> _Loops:
+    """Returns the loops; where the same are asked for again they need not be compiled again."""
+
+    @_compiled
+    def place(numbers: _Numbers, stored: int) -> tf.Tensor:
+        return _transform(settings, stored, input_size, _Draws(numbers))
+
+    @_compiled
+    def move(cutout: tf.Tensor, transform: tf.Tensor) -> tf.Tensor:
+        return warped(cutout, transform, input_size)
+
+    @_compiled
+    def light(
+        product: tf.Tensor, textures: tf.Tensor, numbers: _Numbers
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        draw = _Draws(numbers)
+        alpha = channels(product, 3)[0] / 255.0
+        white = draw.chance(settings.white_share)
+        strength = 1.0 - 0.8 * white
+        scene = _scene(textures, input_size, draw) * _shadow(alpha, draw)
+        scene = scene * (1.0 - white) + white
+        colour = channels(product, 0, 1, 2) / 255.0
+        image = colour * draw.uniform(0.75, 1.15) + (1.0 - alpha) * scene
+        image = _recolour(image, settings, strength, draw)
+        return image * _vignette(input_size, strength, draw), strength
+
+    @_compiled
+    def expose(
+        image: tf.Tensor,
+        strength: tf.Tensor,
+        product: tf.Tensor,
+        noise_tiles: tf.Tensor,
+        numbers: _Numbers,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        draw = _Draws(numbers)
+        image += (_blurred(image) - image) * strength * draw.uniform(-0.3, settings.blur)
+        tile = tf.gather(noise_tiles, draw.index(_NOISE_TILES), axis=1)
+        image += tile * strength * draw.uniform(0.0, settings.noise)
+        return _bytes(image), _bytes(channels(product, 3) / 255.0)
+
+    return _Loops(place, move, light, expose)
+
+
+def _bytes(planes: tf.Tensor) -> tf.Tensor:
+    """Returns planes, `[n, batch, size, size]` in 0..1, as uint8 `[batch, size, size, n]`."""
+    values = tf.clip_by_value(planes * 255.0 + 0.5, 0.0, 255.0)
+    return tf.transpose(tf.cast(values, tf.uint8), [1, 2, 3, 0])
+
+
+class _Numbers(NamedTuple):
+    """Random numbers for a batch.
+
+    Attributes:
+        uniform: 0 to below 1, float32 `[n, batch]`.
+        normal: Of variance 1, float32 `[n, batch]`.
+        shared: 0 to below 1, float32 `[n]`.
+    """
+
+    uniform: tf.Tensor
+    normal: tf.Tensor
+    shared: tf.Tensor
+
+
+def _numbers(batch: int, seeds: tf.Tensor, part: int) -> _Numbers:
+    """Draws the numbers for a part of the augmentation, of an int64 `[2]` seed pair."""
+
+    def seed(kind: int) -> tf.Tensor:
+        return seeds * tf.constant([1, 1009], tf.int64) + tf.constant(
+            [0, 3 * part + kind], tf.int64
+        )
+
+    return _Numbers(
+        tf.random.stateless_uniform([_UNIFORM, batch], seed(0)),
+        tf.random.stateless_normal([_NORMAL, batch], seed(1)),
+        tf.random.stateless_uniform([_SHARED], seed(2)),
+    )
 
 
 class _Draws:
-    """Random numbers for a batch, each call another stream of the same seed pair."""
+    """Hands out random numbers, each once."""
 
-    def __init__(self, batch: tf.Tensor, seeds: tf.Tensor) -> None:
-        """Keeps the batch size and the int64 `[2]` seed pair."""
-        self._batch = batch
-        self._seeds = seeds
-        self._calls = 0
-
-    def _next(self) -> tf.Tensor:
-        self._calls += 1
-        return self._seeds * tf.constant([1, 1009], tf.int64) + tf.constant(
-            [0, self._calls], tf.int64
-        )
+    def __init__(self, numbers: _Numbers) -> None:
+        """Keeps what there is to hand out."""
+        self._uniform, self._normal, self._shared = (iter(tf.unstack(part)) for part in numbers)
 
     def flat(self, low: float, high: float) -> tf.Tensor:
         """Returns uniform float32 `[batch]`."""
-        return tf.random.stateless_uniform([self._batch], self._next(), low, high)
+        return low + (high - low) * next(self._uniform)
 
     def flat_normal(self, deviation: float) -> tf.Tensor:
         """Returns normal float32 `[batch]`."""
-        return tf.random.stateless_normal([self._batch], self._next(), 0.0, deviation)
+        return deviation * next(self._normal)
 
     def uniform(self, low: float, high: float) -> tf.Tensor:
-        """Returns uniform float32 `[batch, 1, 1, 1]`."""
-        return self.flat(low, high)[:, None, None, None]
+        """Returns uniform float32 `[batch, 1, 1]`."""
+        return self.flat(low, high)[:, None, None]
 
     def normal(self, deviation: float) -> tf.Tensor:
-        """Returns normal float32 `[batch, 1, 1, 1]`."""
-        return self.flat_normal(deviation)[:, None, None, None]
+        """Returns normal float32 `[batch, 1, 1]`."""
+        return self.flat_normal(deviation)[:, None, None]
 
     def chance(self, share: float) -> tf.Tensor:
-        """Returns 1.0 for a share of the batch and 0.0 for the rest, `[batch, 1, 1, 1]`."""
+        """Returns 1.0 for a share of the batch and 0.0 for the rest, `[batch, 1, 1]`."""
         return tf.cast(self.uniform(0.0, 1.0) < share, tf.float32)
 
     def index(self, count: int) -> tf.Tensor:
         """Returns int32 `[batch]` in 0 to count - 1."""
-        return tf.random.stateless_uniform([self._batch], self._next(), 0, count, tf.int32)
+        return tf.cast(self.flat(0.0, count), tf.int32)
 
     def offset(self, low: int, high: int) -> tf.Tensor:
         """Returns one int32 for the whole batch, in low to high, both included."""
-        return tf.random.stateless_uniform([], self._next(), low, high + 1, tf.int32)
+        return low + tf.cast(next(self._shared) * (high + 1 - low), tf.int32)
 
 
-def _warp(cutout: tf.Tensor, settings: Augmentation, input_size: int, draw: _Draws) -> tf.Tensor:
-    """Flips, turns, scales, shears and moves each product; float32 `[..., 4]` in 0..1."""
-    stored = cutout.shape[1]
+def _transform(settings: Augmentation, stored: int, input_size: int, draw: _Draws) -> tf.Tensor:
+    """Flips, turns, scales, shears and moves each product; see `warped`.
+
+    Returns:
+        float32 `[6, batch]`, from pixels of the result to those of the stored image.
+    """
     scale = draw.flat(*settings.scale) / _CATALOG_FILL
     angle = draw.flat_normal(settings.rotation * math.pi / 180.0)
     stretch = tf.exp(draw.flat(-settings.stretch, settings.stretch))
     shear = draw.flat(-settings.shear, settings.shear)
     flip = tf.where(draw.flat(0.0, 1.0) < 0.5, -1.0, 1.0)
     cos, sin = tf.cos(angle), tf.sin(angle)
-    # The transform maps output pixels to input pixels.
     ratio = (stored / input_size) / scale
     a0 = (cos + shear * sin) * stretch * ratio * flip
     a1 = (sin - shear * cos) * stretch * ratio * flip
@@ -192,81 +266,87 @@ def _warp(cutout: tf.Tensor, settings: Augmentation, input_size: int, draw: _Dra
     centre_in, centre_out = (stored - 1) / 2.0, (input_size - 1) / 2.0
     x = centre_out + draw.flat(-settings.shift, settings.shift) * input_size
     y = centre_out + draw.flat(-settings.shift, settings.shift) * input_size
-    zero = tf.zeros_like(x)
-    transform = [a0, a1, centre_in - a0 * x - a1 * y, b0, b1, centre_in - b0 * x - b1 * y]
-    warped = tf.raw_ops.ImageProjectiveTransformV3(
-        # Between float pixels this is faster than between bytes, and does not cut fractions off.
-        images=tf.cast(cutout, tf.float32),
-        transforms=tf.stack([*transform, zero, zero], axis=1),
-        output_shape=[input_size, input_size],
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.0,
-    )
-    return warped * (1.0 / 255.0)
+    a2 = centre_in - a0 * x - a1 * y
+    b2 = centre_in - b0 * x - b1 * y
+    return tf.stack([a0, a1, a2, b0, b1, b2])
 
 
 def _planes(size: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the rows' and the columns' coordinates, -0.5 to 0.5, ready to broadcast."""
     line = tf.linspace(-0.5, 0.5, size)
-    return line[None, :, None, None], line[None, None, :, None]
+    return line[None, :, None], line[None, None, :]
 
 
 def _scene(textures: tf.Tensor, size: int, draw: _Draws) -> tf.Tensor:
     """Returns a background an image: one texture, or two that meet like a wall and a floor."""
-    count, room = textures.shape[0], textures.shape[1] - size
+    count, side, _ = textures.shape
+    flat, line = tf.reshape(textures, [-1]), tf.range(size)
 
     def crop() -> tf.Tensor:
-        top, left = draw.offset(0, room), draw.offset(0, room)
-        # Picked first: there are more textures than images in a batch.
-        picked = tf.gather(textures, draw.index(count))
-        return tf.cast(picked[:, top : top + size, left : left + size], tf.float32)
+        # Not by `[top : top + size]`, which XLA would compile anew for each corner.
+        rows, columns = draw.offset(0, side - size) + line, draw.offset(0, side - size) + line
+        first = draw.index(count) * side * side
+        at = first[:, None, None] + rows[None, :, None] * side + columns[None, None, :]
+        return channels(tf.gather(flat, at), 0, 1, 2) / 255.0
 
     rows, columns = _planes(size)
     slope, level = draw.normal(0.15), draw.uniform(-0.25, 0.45)
     floor = tf.clip_by_value((rows + slope * columns - level) * size + 0.5, 0.0, 1.0)
     floor = floor * draw.chance(0.3)
     wall = crop()
-    return (wall + (crop() - wall) * _mixed(floor, _THREE)) * (1.0 / 255.0)
+    return wall + (crop() - wall) * floor
 
 
-def _shadow(alpha: tf.Tensor, size: int, draw: _Draws) -> tf.Tensor:
-    """Returns how much light a soft shadow leaves, float32 `[batch, size, size, 1]`."""
-    # Pooling single pixels is the fast way to every other one.
-    coarse = tf.nn.avg_pool2d(tf.nn.max_pool2d(alpha, 1, 2, "VALID"), 3, 2, "SAME")
-    coarse = tf.roll(coarse, [draw.offset(0, 1), draw.offset(-1, 1)], [1, 2])
-    soft = tf.image.resize(coarse, [size, size])
+def _shadow(alpha: tf.Tensor, draw: _Draws) -> tf.Tensor:
+    """Returns how much light a soft shadow leaves, float32 `[batch, size, size]`."""
+    size = alpha.shape[1]
+    pooling = _pooling(size)
+    coarse = tf.einsum("iy,byx,jx->bij", pooling, alpha, pooling)
+    for axis, cast in ((1, draw.offset(0, 1)), (2, draw.offset(-1, 1))):
+        coarse = tf.gather(coarse, (tf.range(len(pooling)) - cast) % len(pooling), axis=axis)
+    finer = _interpolation(len(pooling), size)
+    soft = tf.einsum("yi,bij,xj->byx", finer, coarse, finer)
     return 1.0 - soft * draw.uniform(0.0, 0.6) * draw.chance(0.6)
+
+
+def _pooling(size: int) -> npt.NDArray[np.float32]:
+    """Returns the matrix `[cells, size]` that takes a mean around every fourth place."""
+    centres = np.arange(0, size, _SHADOW_CELL)[:, None] + 2
+    near = np.isin(np.arange(size) - centres, (-2, 0, 2)).astype(np.float32)
+    return np.asarray(near / near.sum(axis=1, keepdims=True), np.float32)
+
+
+def _interpolation(cells: int, size: int) -> npt.NDArray[np.float32]:
+    """Returns the matrix `[size, cells]` that interpolates between the middles of cells."""
+    at = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)[:, None]
+    return np.maximum(0.0, 1.0 - np.abs(at - np.arange(cells))).astype(np.float32)
 
 
 def _recolour(
     image: tf.Tensor, settings: Augmentation, strength: tf.Tensor, draw: _Draws
 ) -> tf.Tensor:
     """Changes exposure, white balance, saturation, contrast and gamma."""
-    gains = [draw.normal(settings.white_balance)[..., 0] for _ in range(3)]
-    gain = 1.0 + strength[..., 0] * tf.concat(gains, axis=-1)
-    gain *= tf.exp(strength * draw.normal(settings.exposure))[..., 0]
-    saturation = 1.0 + (strength * draw.uniform(-settings.saturation, settings.saturation))[..., 0]
-    contrast = 1.0 + (strength * draw.uniform(-settings.contrast, settings.contrast * 0.8))[..., 0]
-    identity, grey = tf.eye(3)[None], tf.fill([1, 3, 3], 1.0 / 3.0)
-    # image @ mix is saturation, then gain, then contrast about mid grey: one matrix an image.
-    mix = (saturation * identity + (1.0 - saturation) * grey) * gain * contrast
-    flat = tf.reshape(image, [tf.shape(image)[0], -1, 3])
-    flat = tf.clip_by_value(flat @ mix + 0.5 * (1.0 - contrast), 0.0, 1.0)
+    gain = 1.0 + strength * tf.stack([draw.normal(settings.white_balance) for _ in range(3)])
+    gain *= tf.exp(strength * draw.normal(settings.exposure))
+    saturation = 1.0 + strength * draw.uniform(-settings.saturation, settings.saturation)
+    contrast = 1.0 + strength * draw.uniform(-settings.contrast, settings.contrast * 0.8)
+    # Saturation, then gain, then contrast about mid grey.
+    grey = tf.reduce_mean(image, axis=0)
+    image = (grey + (image - grey) * saturation) * gain * contrast + 0.5 * (1.0 - contrast)
+    image = tf.clip_by_value(image, 0.0, 1.0)
     # A parabola through black and white stands in for gamma, which costs ten times as much.
-    bend = (strength * draw.uniform(-0.4, 0.4))[..., 0]
-    return tf.reshape(flat + bend * flat * (1.0 - flat), tf.shape(image))
+    return image + strength * draw.uniform(-0.4, 0.4) * image * (1.0 - image)
 
 
 def _vignette(size: int, strength: tf.Tensor, draw: _Draws) -> tf.Tensor:
-    """Returns how much light the lens leaves, float32 `[batch, size, size, 1]`."""
+    """Returns how much light the lens leaves, float32 `[batch, size, size]`."""
     rows, columns = _planes(size)
     down, right = rows - draw.uniform(-0.2, 0.2), columns - draw.uniform(-0.2, 0.2)
     return 1.0 - strength * draw.uniform(-0.1, 0.7) * (down * down + right * right)
 
 
 def _blurred(image: tf.Tensor) -> tf.Tensor:
-    """Returns the image after a 3x3 binomial filter."""
-    weights = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]).astype(np.float32) / 16.0
-    kernel = tf.constant(np.repeat(weights[:, :, None, None], 3, axis=2))
-    return tf.nn.depthwise_conv2d(image, kernel, [1, 1, 1, 1], "SAME")
+    """Returns the planes, `[3, batch, size, size]`, after a 3x3 binomial filter; black outside."""
+    padded = tf.pad(image, [[0, 0], [0, 0], [1, 1], [1, 1]])
+    rows = padded[:, :, :-2] + 2.0 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    return (rows[..., :-2] + 2.0 * rows[..., 1:-1] + rows[..., 2:]) / 16.0

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -128,8 +128,8 @@ class Views(NamedTuple):
         images: As a shopper might photograph them, uint8 `[batch, input_size, input_size, 3]`.
         share: How much of each pixel of `images` is product, 255 for all of it, uint8
             `[batch, input_size, input_size, 1]`.
-        catalog: The same examples on white as the encoder would see the catalog's images, float32
-            `[batch, input_size, input_size, 3]` in 0..255.
+        catalog: The same examples on white as the encoder would see the catalog's images, uint8
+            `[batch, input_size, input_size, 3]`.
     """
 
     images: tf.Tensor
@@ -260,14 +260,15 @@ def training_batches(
         first_batch: Batches to leave out at the start.
         shard: Number of this worker.
         shards: Number of workers.
-        cache_megabytes: The cut-outs are kept in memory when this worker's share is smaller.
+        cache_megabytes: The cut-outs and the catalog views are kept in memory when this worker's
+            share of them is smaller.
         threads: How many prepare batches; changes nothing in them.
         views_per_product: Views of one product that follow each other in a batch.
         repeats: How often each class's examples are shown, on average, see `repeat_rare`; None
             for once each.
 
     Raises:
-        InputError: Views of one product are to come together, and the cut-outs do not fit into
+        InputError: Views of one product are to come together, and the examples do not fit into
             memory.
 
     Returns:
@@ -276,21 +277,24 @@ def training_batches(
     """
     parallel = threads if threads > 1 else None
     own = statistics.train // shards + 1
-    cached = own * statistics.stored_size**2 * 4 <= cache_megabytes * 2**20
+    # Cut-outs have four channels, catalog views three.
+    kept = own * (statistics.stored_size**2 * 4 + input_size**2 * 3)
+    cached = kept <= cache_megabytes * 2**20
     if views_per_product > 1 and not cached:
-        needed = own * statistics.stored_size**2 * 4 // 2**20 + 1
+        needed = kept // 2**20 + 1
         raise InputError(
             f"train.views_per_product: expected 1, or cache_megabytes of at least {needed}, "
             f"received {views_per_product} and {cache_megabytes}: views are brought together in "
             "memory"
         )
 
-    def cut_out(serialized: tf.Tensor) -> tf.Tensor:
-        return matte(*parser.pixels(serialized))
+    def prepared(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        cutout = matte(*parser.pixels(serialized))
+        return cutout, tf.cast(to_input(on_white(cutout), input_size) + 0.5, tf.uint8)
 
     def labelled(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         ids = tf.io.parse_example(serialized, _ITEM_ID)["item_id"]
-        payload = cut_out(serialized) if cached else serialized
+        payload = prepared(serialized) if cached else serialized
         return payload, parser.rows(serialized), ids
 
     records = own_records(
@@ -311,16 +315,13 @@ def training_batches(
     number = seed * shards + shard
 
     def finish(
-        step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+        step: tf.Tensor, batch: tuple[Any, tf.Tensor, tf.Tensor]
     ) -> tuple[Views, tf.Tensor, tf.Tensor]:
         payload, rows, ids = batch
+        cutout, catalog = payload if cached else prepared(payload)
         side = statistics.stored_size
-        cutout = tf.ensure_shape(
-            payload if cached else cut_out(payload), [batch_size, side, side, 4]
-        )
+        cutout = tf.ensure_shape(cutout, [batch_size, side, side, 4])
         images, share = augment(cutout, tf.stack([tf.constant(number, tf.int64), step]))
-        # Resized here and not in the step: on a GPU it would be the one operation without a kernel.
-        catalog = to_input(on_white(cutout), input_size)
         return Views(images, share, catalog), rows, ids
 
     options = tf.data.Options()

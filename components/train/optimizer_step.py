@@ -81,7 +81,7 @@ def make_step(
             # Nearly as an index of this very network would hold them (the mirror image would cost
             # another pass); outside of the tape, so that the training images come to the catalog
             # views and not the other way round.
-            catalog = network(views.catalog, training=False)
+            catalog = network(tf.cast(views.catalog, tf.float32), training=False)
         with tf.GradientTape() as tape:
             vectors, maps = features(tf.cast(views.images, tf.float32), training=True)
             loss, counts = objective(vectors, rows, catalog)

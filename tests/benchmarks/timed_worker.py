@@ -1,12 +1,14 @@
 """A training worker that writes down when each of its steps begins, and may be stopped meanwhile.
 
-    STEP_LOG=FILE python tests/benchmarks/timed_worker.py --spec FILE
+    STEP_LOG=FILE [CACHED=1] python tests/benchmarks/timed_worker.py --spec FILE
 
-For `bench_training.py workers`, which lets groups of workers take turns by SIGSTOP and SIGCONT.
+For `bench_training.py`, which lets groups of workers take turns by SIGSTOP and SIGCONT. With CACHED
+the worker trains on its first batch again and again.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -33,6 +35,8 @@ def main() -> int:
 
         heartbeat.Heartbeat.at = timed  # type: ignore[method-assign]
         _be_patient()
+        if os.environ.get("CACHED"):
+            _train_on_one_batch()
         return worker.main()
 
 
@@ -48,6 +52,18 @@ def _be_patient() -> None:
         configure(self, *arguments, **options | {"heartbeat_timeout_in_ms": _HOUR_MILLISECONDS})
 
     context.Context.configure_coordination_service = patient
+
+
+def _train_on_one_batch() -> None:
+    """Leaves the pipeline, and what it takes of the cores, out of the training."""
+    from components.train.loop import Trainer
+
+    real = Trainer._batches
+
+    def one_batch(self: Trainer, input_size: int) -> Any:
+        return itertools.repeat(next(real(self, input_size)))
+
+    Trainer._batches = one_batch  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,17 @@
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.augment import make_augment, matte, on_white
+from components.train.augment import (
+    _Draws,
+    _Numbers,
+    _shadow,
+    make_augment,
+    matte,
+    on_white,
+)
 from components.train.augment_config import Augmentation
 from components.train.backgrounds import procedural_textures
 from tests.components.train.conftest import draw
@@ -112,3 +121,29 @@ def test_some_images_keep_their_white():
     result = make_augment(plain, input_size=32, seed=1)(cut, seeds(0))[0].numpy()
     corners = result[:, 0, 0].astype(int)
     assert corners.min() > 150
+
+
+def test_one_program_does_for_all_batches(batch):
+    # Compiled for each batch anew it would take a hundred times as long, and nobody would see why.
+    cut = matte(*map(tf.constant, batch))
+    augment = make_augment(Augmentation(textures=5), input_size=20, seed=1)
+    spent = []
+    for step in range(6):
+        began = time.perf_counter()
+        augment(cut, seeds(step))
+        spent.append(time.perf_counter() - began)
+    assert min(spent[1:]) < spent[0] / 5
+    assert np.median(spent[1:]) < spent[0] / 3
+
+
+def test_a_shadow_lies_beside_its_product():
+    alpha = np.zeros((2, 32, 32), np.float32)
+    alpha[:, 8:24, 8:24] = 1.0
+    ones, middle = np.full((2, 2), 0.5, np.float32), np.full(2, 0.5, np.float32)
+    numbers = _Numbers(tf.constant(ones), tf.zeros([0, 2]), tf.constant(middle))
+    light = _shadow(tf.constant(alpha), _Draws(numbers)).numpy()
+    # Half of what it may take, one cell further down, and soft at the edge.
+    assert light[0, 18, 16] == pytest.approx(0.7, abs=1e-5)
+    assert light[0, 2, 2] == 1.0
+    assert light[0, 27, 16] < light[0, 5, 16]
+    assert 0.7 < light[0, 16, 7] < 1.0

@@ -13,7 +13,7 @@ def test_photos_are_compared_with_what_an_index_would_hold(tmp_path, examples, t
     one = trainer(examples, taxonomy, tmp_path, foreground_weight=0.0, catalog_weight=3.0)
     views, rows, _ = next(one._batches(24))
     untouched = one.network.get_weights()
-    catalog = one.network(views.catalog, training=False)
+    catalog = one.network(tf.cast(views.catalog, tf.float32), training=False)
     vectors = one.network(tf.cast(views.images, tf.float32), training=True)
     loss, _ = Objective(one.config, one.labels, one.heads)(vectors, rows, catalog)
     one.network.set_weights(untouched)
@@ -39,7 +39,7 @@ def test_the_catalog_views_are_held_still(tmp_path, examples, taxonomy):
 
     def slope(*, held_still: bool) -> np.ndarray:
         with tf.GradientTape() as tape:
-            catalog = one.network(views.catalog, training=False)
+            catalog = one.network(tf.cast(views.catalog, tf.float32), training=False)
             if held_still:
                 catalog = tf.stop_gradient(catalog)
             vectors = one.network(tf.cast(views.images, tf.float32), training=True)
