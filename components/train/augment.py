@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from components.train.augment_config import Augmentation
 from components.train.backgrounds import procedural_textures
-from components.train.packed import channels, warped
+from components.train.packed import channels, places, sampled
 
 # Catalog views fill this share of the frame; scales are told relative to the whole frame.
 _CATALOG_FILL = 0.85
@@ -104,10 +104,11 @@ def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augme
 
     def augment(cutout: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         moving, lighting, exposing = (_numbers(cutout.shape[0], seeds, part) for part in range(3))
-        product = loops.move(cutout, loops.place(moving, cutout.shape[1]))
+        product = _sampled(cutout, *loops.place(moving, cutout.shape[1]))
         image, strength = loops.light(product, textures, lighting)
         images, share = loops.expose(image, strength, product, noise_tiles, exposing)
-        return images, share
+        # In the loop, a last axis of one would keep XLA from taking many pixels at once.
+        return images, share[..., None]
 
     return augment
 
@@ -118,15 +119,17 @@ def _compiled(function: _Compiled) -> _Compiled:
     return compiled
 
 
+_sampled = _compiled(sampled)
+
+
 class _Loops(NamedTuple):
     """What XLA compiles.
 
     There are several and not one: what a shadow or a blur takes from its neighbours would be made
-    anew for each of them, and a place that is found twice may be rounded in two ways.
+    anew for each of them, and what gathers is not vectorised.
     """
 
     place: _Compiled
-    move: _Compiled
     light: _Compiled
     expose: _Compiled
 
@@ -136,12 +139,9 @@ def _loops(settings: Augmentation, input_size: int) -> _Loops:
     """Returns the loops; where the same are asked for again they need not be compiled again."""
 
     @_compiled
-    def place(numbers: _Numbers, stored: int) -> tf.Tensor:
-        return _transform(settings, stored, input_size, _Draws(numbers))
-
-    @_compiled
-    def move(cutout: tf.Tensor, transform: tf.Tensor) -> tf.Tensor:
-        return warped(cutout, transform, input_size)
+    def place(numbers: _Numbers, stored: int) -> tuple[tf.Tensor, tf.Tensor]:
+        transform = _transform(settings, stored, input_size, _Draws(numbers))
+        return places(transform, height=stored, width=stored, size=input_size)
 
     @_compiled
     def light(
@@ -170,15 +170,11 @@ def _loops(settings: Augmentation, input_size: int) -> _Loops:
         image += (_blurred(image) - image) * strength * draw.uniform(-0.3, settings.blur)
         tile = tf.gather(noise_tiles, draw.index(_NOISE_TILES), axis=1)
         image += tile * strength * draw.uniform(0.0, settings.noise)
-        return _bytes(image), _bytes(channels(product, 3) / 255.0)
+        image = tf.clip_by_value(image * 255.0 + 0.5, 0.0, 255.0)
+        images = tf.transpose(tf.cast(image, tf.uint8), [1, 2, 3, 0])
+        return images, tf.cast(channels(product, 3)[0], tf.uint8)
 
-    return _Loops(place, move, light, expose)
-
-
-def _bytes(planes: tf.Tensor) -> tf.Tensor:
-    """Returns planes, `[n, batch, size, size]` in 0..1, as uint8 `[batch, size, size, n]`."""
-    values = tf.clip_by_value(planes * 255.0 + 0.5, 0.0, 255.0)
-    return tf.transpose(tf.cast(values, tf.uint8), [1, 2, 3, 0])
+    return _Loops(place, light, expose)
 
 
 class _Numbers(NamedTuple):
@@ -247,7 +243,7 @@ class _Draws:
 
 
 def _transform(settings: Augmentation, stored: int, input_size: int, draw: _Draws) -> tf.Tensor:
-    """Flips, turns, scales, shears and moves each product; see `warped`.
+    """Flips, turns, scales, shears and moves each product; see `places`.
 
     Returns:
         float32 `[6, batch]`, from pixels of the result to those of the stored image.
@@ -302,8 +298,8 @@ def _shadow(alpha: tf.Tensor, draw: _Draws) -> tf.Tensor:
     size = alpha.shape[1]
     pooling = _pooling(size)
     coarse = tf.einsum("iy,byx,jx->bij", pooling, alpha, pooling)
-    for axis, cast in ((1, draw.offset(0, 1)), (2, draw.offset(-1, 1))):
-        coarse = tf.gather(coarse, (tf.range(len(pooling)) - cast) % len(pooling), axis=axis)
+    for axis, shift in ((1, draw.offset(0, 1)), (2, draw.offset(-1, 1))):
+        coarse = tf.gather(coarse, (tf.range(len(pooling)) - shift) % len(pooling), axis=axis)
     finer = _interpolation(len(pooling), size)
     soft = tf.einsum("yi,bij,xj->byx", finer, coarse, finer)
     return 1.0 - soft * draw.uniform(0.0, 0.6) * draw.chance(0.6)

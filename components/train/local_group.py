@@ -20,6 +20,7 @@ from components.train.config import TrainConfig
 from components.train.gpus import GPUS_VARIABLE, share_gpus, visible_gpus
 from components.train.group_errors import CancelledError, WorkerError
 from components.train.heartbeat import Watch
+from components.train.shared_memory import MEMORY_VARIABLE, group_memory
 from components.train.termination import told_on_sigterm
 from components.train.worker import TRY_AGAIN, WATCH_VARIABLE
 
@@ -121,14 +122,16 @@ def _run_group(
     told: threading.Event,
 ) -> None:
     group: list[_Worker] = []
+    memory = group_memory()
     try:
         with free_ports(config.workers) as ports:
             addresses = [f"127.0.0.1:{port}" for port in ports]
         watch = Watch(heartbeats, config.workers, time.monotonic())
         for number, gpus in enumerate(shares):
-            group.append(_start(spec, number, addresses, gpus))
+            group.append(_start(spec, number, addresses, gpus, memory))
         _wait(group, watch, config.stall_seconds, told)
     finally:
+        os.close(memory)
         _end(group)
 
 
@@ -136,9 +139,12 @@ def _say(words: str) -> None:
     print(f"train: {words}", file=sys.stderr, flush=True)
 
 
-def _start(spec: Path, number: int, addresses: Sequence[str], gpus: Sequence[str]) -> _Worker:
+def _start(
+    spec: Path, number: int, addresses: Sequence[str], gpus: Sequence[str], memory: int
+) -> _Worker:
     read_end, write_end = os.pipe()
     environment = dict(os.environ)
+    environment[MEMORY_VARIABLE] = str(memory)
     environment["TF_CONFIG"] = json.dumps(
         {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": number}}
     )
@@ -160,7 +166,7 @@ def _start(spec: Path, number: int, addresses: Sequence[str], gpus: Sequence[str
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            pass_fds=[read_end],
+            pass_fds=[read_end, memory],
             # A Ctrl-C reaches this process alone, which then ends the group in order.
             start_new_session=True,
         )

@@ -36,12 +36,13 @@ from components.train.heartbeat import Heartbeat, Phase
 from components.train.labels import LabelSpace
 from components.train.losses import correct_and_known
 from components.train.objective import Objective
-from components.train.optimizer_step import Step, make_step
+from components.train.optimizer_step import FLAGS, Step, make_step
 from components.train.plan import Plan
 from components.train.precision import resolve_precision
 from components.train.resnet import build_resnet
 from components.train.run_state import RunState
 from components.train.schedule import cosine_with_warmup
+from components.train.shared_memory import SharedSums
 from components.train.weights import load_weights
 from components.train.worker import processors_of_a_worker
 
@@ -78,6 +79,7 @@ class Trainer:
         worker: int = 0,
         stop: threading.Event | None = None,
         heartbeat: Heartbeat | None = None,
+        memory: int | None = None,
     ) -> None:
         """Builds the network, its heads and the optimiser, and restores the last checkpoint.
 
@@ -92,6 +94,8 @@ class Trainer:
             stop: Asks the group to save and end after the step under way, whichever worker is
                 told; the others learn it in that step.
             heartbeat: Is told what the worker does.
+            memory: Descriptor of the memory that the workers share, see `group_memory`; None
+                where they are not on one machine, or have several devices each.
 
         Raises:
             InputError: The batch cannot be shared out over the devices, or the last checkpoint
@@ -145,6 +149,17 @@ class Trainer:
                 config.learning_rate, momentum=config.momentum, nesterov=True
             )
             self.optimizer.build(self._variables)
+        # Once for the run, whose phases go on with the same rounds.
+        self._memory = (
+            None
+            if memory is None
+            else SharedSums(
+                memory,
+                worker=worker,
+                workers=replicas,
+                shapes=[*(variable.shape for variable in self._variables), (FLAGS,)],
+            )
+        )
         # Every worker reads the first worker's checkpoints, which alone writes them.
         self._events = EventLog(checkpoints / "tensorboard")
         self._state = RunState(
@@ -331,6 +346,7 @@ class Trainer:
             optimizer=self.optimizer,
             objective=Objective(self.config, self.labels, self.heads),
             foreground=self._foreground,
+            memory=self._memory,
         )
 
     def _end_epoch(self, rate: float, input_size: int) -> None:

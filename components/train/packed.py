@@ -33,48 +33,60 @@ def channels(pixels: tf.Tensor, *numbers: int) -> tf.Tensor:
     return tf.cast(_both(tf.bitwise.right_shift(pixels[None], places), 0xFF), tf.float32)
 
 
-def warped(image: tf.Tensor, transform: tf.Tensor, size: int) -> tf.Tensor:
-    """Draws each image anew, through an affine map, with bilinear interpolation.
+def places(
+    transform: tf.Tensor, *, height: int, width: int, size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the pixels of an affine map.
 
     Args:
-        image: uint8 `[batch, height, width, 4]`.
         transform: float32 `[6, batch]`: what is at column x and row y of the result is found at
             column `t0 x + t1 y + t2` and row `t3 x + t4 y + t5` of the image.
+        height: Of the images, in pixels.
+        width: Of the images, in pixels.
         size: Height and width of the result.
 
     Returns:
+        Rows and columns in 1/256 of a pixel, int32 `[batch, size, size]`, for `sampled`. Whole
+        numbers: what computes a float twice, as XLA may, may round it in two ways.
+    """
+    line = tf.range(size, dtype=tf.float32)
+    x, y = line[None, None, :], line[None, :, None]
+    a0, a1, a2, b0, b1, b2 = tf.unstack(transform[:, :, None, None])
+
+    def fixed(at: tf.Tensor, length: int) -> tf.Tensor:
+        inside = tf.clip_by_value(at + _BORDER, 0.0, float(length + _BORDER))
+        return tf.cast(inside * _WEIGHTS + 0.5, tf.int32)
+
+    return fixed(b0 * x + b1 * y + b2, height), fixed(a0 * x + a1 * y + a2, width)
+
+
+def sampled(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """Draws each image anew, with bilinear interpolation.
+
+    Args:
+        image: uint8 `[batch, height, width, 4]`.
+        rows: From `places`.
+        columns: From `places`.
+
+    Returns:
         Packed pixels, uint32 `[batch, size, size]`; zero outside of the image. Weights are
-        multiples of 1/256 and results are rounded twice, so that a byte is off by less than 2.
+        multiples of 1/256 and results are rounded twice, so that a byte is off by 2 at most.
     """
     batch, height, width, _ = image.shape
-    line = tf.range(size, dtype=tf.float32)
-    columns, rows = line[None, None, :], line[None, :, None]
-    a0, a1, a2, b0, b1, b2 = tf.unstack(transform[:, :, None, None])
-    left, right_share = _whole_and_share(a0 * columns + a1 * rows + a2, width)
-    top, below_share = _whole_and_share(b0 * columns + b1 * rows + b2, height)
     border = [_BORDER, _BORDER]
     pixels = tf.pad(tf.bitcast(image, tf.uint32), [[0, 0], border, border])
     stride = width + 2 * _BORDER
     first = (tf.range(batch) * (height + 2 * _BORDER) * stride)[:, None, None]
-    at = first + top * stride + left
+    at = first + tf.bitwise.right_shift(rows, 8) * stride + tf.bitwise.right_shift(columns, 8)
+    below_share, right_share = (
+        tf.cast(tf.bitwise.bitwise_and(part, _WEIGHTS - 1), tf.uint32) for part in (rows, columns)
+    )
     flat = tf.reshape(pixels, [-1])
     above, below = (
         _between(tf.gather(flat, start), tf.gather(flat, start + 1), right_share)
         for start in (at, at + stride)
     )
     return _between(above, below, below_share)
-
-
-def _whole_and_share(places: tf.Tensor, length: int) -> tf.Tensor:
-    """Returns the pixels before some places, with the border counted, and the next ones' weights.
-
-    Returns:
-        int32 and uint32, of the places' shape; weights in 0..256.
-    """
-    whole = tf.floor(places)
-    share = tf.cast((places - whole) * _WEIGHTS + 0.5, tf.uint32)
-    inside = tf.clip_by_value(whole, -float(_BORDER), float(length))
-    return tf.cast(inside, tf.int32) + _BORDER, share
 
 
 def _between(first: tf.Tensor, second: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

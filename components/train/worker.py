@@ -23,6 +23,7 @@ from components.contracts.files import read_json, write_json
 from components.contracts.processors import available_processors
 from components.train.config import TrainConfig
 from components.train.labels import LabelSpace
+from components.train.shared_memory import MEMORY_VARIABLE
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -154,6 +155,7 @@ def train(spec: Spec, *, stop: threading.Event | None = None) -> None:
             initial_weights=spec.initial_weights,
             stop=stop,
             heartbeat=heartbeat,
+            memory=_memory(strategy),
         )
         history = trainer.run()
         if trainer.is_chief:
@@ -194,6 +196,17 @@ def _join(cluster: list[str], number: int) -> tf.distribute.Strategy:
         # The port was free when the launcher chose it.
         print(f"cannot listen at {cluster[number]}: {error.message}", file=sys.stderr, flush=True)
         sys.exit(TRY_AGAIN)
+
+
+def _memory(strategy: tf.distribute.Strategy) -> int | None:
+    """Returns the descriptor of what this worker shares with the others, where it shares any."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    descriptor = os.environ.get(MEMORY_VARIABLE)
+    # Between GPUs NCCL is faster.
+    if descriptor is None or tf.config.list_physical_devices("GPU"):
+        return None
+    return int(descriptor) if strategy.num_replicas_in_sync > 1 else None
 
 
 def _limit_threads(config: TrainConfig) -> None:

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.exchange import late_gradients, sum_over_workers
+from components.train.exchange import SharedSGD, late_gradients, sum_over_workers
 
 # Three replicas need three devices, which a process can only ask for before it uses any.
 _THREE_REPLICAS = """
@@ -108,3 +109,24 @@ def test_the_last_layers_go_first_and_all_in_one_precision(monkeypatch, workers,
 )
 def test_a_tenth_of_the_numbers_at_most_goes_last(sizes, late):
     assert late_gradients(sizes) == late
+
+
+@pytest.mark.parametrize("options", [{"nesterov": True}, {"nesterov": False}, {"momentum": 0.0}])
+def test_a_step_is_kerass_own(options):
+    rng = np.random.default_rng(3)
+    start = rng.normal(size=(4, 3)).astype(np.float32)
+    weights = []
+    for kind in (SharedSGD, keras.optimizers.SGD):
+        weight = keras.Variable(start)
+        optimizer = kind(0.1, **{"momentum": 0.9, **options})
+        optimizer.build([weight])
+        weights.append((weight, optimizer))
+    for rate in (0.1, 0.2, 0.05):
+        gradient = tf.constant(rng.normal(size=(4, 3)), tf.float32)
+        for weight, optimizer in weights:
+            optimizer.learning_rate.assign(rate)
+            optimizer.apply_gradients([(gradient, weight)])
+    (ours, our_optimizer), (theirs, their_optimizer) = weights
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+    for mine, kerass in zip(our_optimizer.variables, their_optimizer.variables, strict=True):
+        np.testing.assert_allclose(mine.numpy(), kerass.numpy(), rtol=1e-6)

@@ -20,7 +20,9 @@ from components.train.local_group import run_workers
 PLAYER = """
 import ctypes, json, os, signal, socket, sys, time
 from pathlib import Path
+import numpy as np
 from components.train.heartbeat import Heartbeat
+from components.train.shared_memory import MEMORY_VARIABLE, SharedSums
 
 spec = Path(sys.argv[2])
 group = json.loads(os.environ["TF_CONFIG"])
@@ -48,6 +50,13 @@ for verb, *rest in acts[min(attempt, len(acts) - 1)]:
         except OSError as error:
             print(f"cannot listen at {host}:{port}: {error}", file=sys.stderr)
             sys.exit(75)
+    elif verb == "add":
+        workers = len(group["cluster"]["worker"])
+        sums = SharedSums(
+            int(os.environ[MEMORY_VARIABLE]), worker=number, workers=workers, shapes=[(2,)]
+        )
+        found = [sums(np.full(2, value, np.float32))[0].tolist() for value in rest]
+        (spec.parent / f"sums-{number}-{attempt}").write_text(json.dumps(found))
     elif verb == "hang":
         # Holds the lock of the interpreter: no thread of this process goes on.
         ctypes.PyDLL(None).sleep(60)
@@ -239,3 +248,20 @@ def test_a_batch_that_the_gpus_cannot_share_is_refused(tmp_path):
         run_workers(
             tmp_path / "spec.json", config=config, heartbeats=tmp_path, gpus=["0", "1", "2", "3"]
         )
+
+
+def test_workers_share_memory_which_is_new_whenever_they_start(play):
+    first = [["add", 1.0, 2.0], ["signal", SIGKILL]]
+    play.run(
+        [first, [["add", 10.0]]],
+        [[["add", 3.0, 4.0], ["sleep", 30.0]], [["add", 20.0]]],
+        restarts=1,
+    )
+
+    def sums(worker, attempt):
+        return json.loads((play.directory / f"sums-{worker}-{attempt}").read_text())
+
+    for worker in range(2):
+        assert sums(worker, 0) == [[4.0, 4.0], [6.0, 6.0]]
+        # Numbers and rounds of the group before are gone.
+        assert sums(worker, 1) == [[30.0, 30.0]]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.packed import channels, warped
+from components.train.packed import channels, places, sampled
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,11 @@ def bytes_of(packed):
 
 def affine(*numbers):
     return tf.constant(np.tile(np.array(numbers, np.float32)[:, None], (1, 3)))
+
+
+def warped(images, transform, size):
+    height, width = images.shape[1:3]
+    return sampled(images, *places(transform, height=height, width=width, size=size))
 
 
 def interpolated(images, numbers, size):

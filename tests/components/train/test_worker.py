@@ -11,12 +11,18 @@ import pytest
 
 from components.train.checkpoints import Checkpoints
 from components.train.local_group import free_ports
-from components.train.worker import TRY_AGAIN, _place_in
+from components.train.shared_memory import MEMORY_VARIABLE, group_memory
+from components.train.worker import HISTORY_FILE, TRY_AGAIN, _place_in
 from tests.components.train.test_train import spec_of_a_run, step_of, wait_for
 
 
-def start(spec: Path, workers: int, directory: Path) -> list[subprocess.Popen[bytes]]:
-    """Starts a group as the Training Operator does: each worker with its place in TF_CONFIG."""
+def start(
+    spec: Path, workers: int, directory: Path, *, memory: int | None = None
+) -> list[subprocess.Popen[bytes]]:
+    """Starts a group as the Training Operator does: each worker with its place in TF_CONFIG.
+
+    With `memory` the workers share it, as those of one machine do.
+    """
     with free_ports(workers) as ports:
         addresses = [f"127.0.0.1:{port}" for port in ports]
     group = []
@@ -26,9 +32,14 @@ def start(spec: Path, workers: int, directory: Path) -> list[subprocess.Popen[by
             "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
             "no_proxy": "127.0.0.1",
         }
+        shared = [] if memory is None else [memory]
+        if shared:
+            environment[MEMORY_VARIABLE] = str(memory)
         command = [sys.executable, "-m", "components.train", "--spec", str(spec)]
         with (directory / f"worker-{number}.log").open("wb") as log:
-            group.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+            group.append(
+                subprocess.Popen(command, env=environment, stdout=log, stderr=log, pass_fds=shared)
+            )
     return group
 
 
@@ -50,6 +61,31 @@ def test_whichever_worker_is_preempted_all_of_the_group_is_saved(tmp_path, examp
     saved = Checkpoints(tmp_path / "checkpoints", keep=2).latest()
     assert saved.step >= 2
     assert all(f"told to stop; saved at step {saved.step}" in log for log in logs)
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_by_messages_and_by_memory_the_training_is_the_same(tmp_path, examples, taxonomy):
+    curves = []
+    for name, memory in (("messages", None), ("memory", group_memory())):
+        directory = tmp_path / name
+        directory.mkdir()
+        spec = spec_of_a_run(directory, examples, taxonomy, epochs=2)
+        group = start(spec, 2, directory, memory=memory)
+        try:
+            codes = [worker.wait(timeout=120) for worker in group]
+        finally:
+            for worker in group:
+                worker.kill()
+                worker.wait()
+        logs = [(directory / f"worker-{number}.log").read_text() for number in range(2)]
+        assert codes == [0, 0], logs
+        history = json.loads((directory / "output" / HISTORY_FILE).read_text())
+        curves.append([record["loss"] for record in history])
+        if memory is not None:
+            os.close(memory)
+    # Both add float32 numbers of two workers.
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
 
 
 def test_vertex_counts_the_chief_apart():
