@@ -19,15 +19,17 @@ import tensorflow as tf
 
 from components.train.augment_config import Augmentation
 from components.train.backgrounds import procedural_textures
-from components.train.packed import channels, places, sampled
+from components.train.packed import apart, binomial, channel, pack, places, sampled
 
 # Catalog views fill this share of the frame; scales are told relative to the whole frame.
 _CATALOG_FILL = 0.85
 # Textures are drawn larger than a training image so that every batch sees another crop of them.
 _TEXTURE_MARGIN = 1.5
 _NOISE_TILES = 64
-# Random numbers of a batch: one of each an image, and some for all of them.
-_UNIFORM, _NORMAL, _SHARED = 32, 8, 6
+# Noise is kept as bytes, so many to a standard deviation, about the middle one.
+_NOISE_STEPS, _NOISE_MIDDLE = 32.0, 128.0
+# Random numbers of a loop: for each image, and for all of them.
+_LOOPS, _UNIFORM, _NORMAL, _SHARED = 4, 16, 6, 4
 _SHADOW_CELL = 4
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -93,24 +95,28 @@ def make_augment(settings: Augmentation, *, input_size: int, seed: int) -> Augme
     """
     texture_size = math.ceil(input_size * _TEXTURE_MARGIN)
     drawn = procedural_textures(count=settings.textures, size=texture_size, seed=seed)
-    opaque = np.full((*drawn.shape[:3], 1), 255, np.uint8)
-    textures = tf.constant(np.concatenate([drawn, opaque], axis=-1).view(np.uint32)[..., 0])
-    generator = np.random.default_rng(seed)
-    noise_tiles = tf.constant(
-        generator.standard_normal((3, _NOISE_TILES, input_size, input_size), np.float32)
+    textures = _packed(drawn)
+    noise = np.random.default_rng(seed).standard_normal(
+        (_NOISE_TILES, input_size, input_size, 3), np.float32
     )
-
+    tiles = _packed(np.clip(noise * _NOISE_STEPS + _NOISE_MIDDLE, 0, 255).astype(np.uint8))
     loops = _loops(settings, input_size)
 
     def augment(cutout: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        moving, lighting, exposing = (_numbers(cutout.shape[0], seeds, part) for part in range(3))
-        product = _sampled(cutout, *loops.place(moving, cutout.shape[1]))
-        image, strength = loops.light(product, textures, lighting)
-        images, share = loops.expose(image, strength, product, noise_tiles, exposing)
-        # In the loop, a last axis of one would keep XLA from taking many pixels at once.
-        return images, share[..., None]
+        batch, stored, _, _ = cutout.shape
+        numbers = _numbers(batch, seeds)
+        product = _sampled(cutout, *loops.place(numbers, stored))
+        image, strength = loops.light(product, loops.scene(textures, numbers), numbers)
+        images, share = _apart(loops.expose(image, strength, product, tiles, numbers))
+        return images, share
 
     return augment
+
+
+def _packed(images: npt.NDArray[np.uint8]) -> tf.Tensor:
+    """Returns images `[n, height, width, 3]` as opaque pixels, uint32 `[n, height, width]`."""
+    opaque = np.full((*images.shape[:3], 1), 255, np.uint8)
+    return tf.constant(np.concatenate([images, opaque], axis=-1).view(np.uint32)[..., 0])
 
 
 def _compiled(function: _Compiled) -> _Compiled:
@@ -120,16 +126,18 @@ def _compiled(function: _Compiled) -> _Compiled:
 
 
 _sampled = _compiled(sampled)
+_apart = _compiled(apart)
 
 
 class _Loops(NamedTuple):
     """What XLA compiles.
 
     There are several and not one: what a shadow or a blur takes from its neighbours would be made
-    anew for each of them, and what gathers is not vectorised.
+    anew for each of them, and what gathers, or writes bytes, is not vectorised.
     """
 
     place: _Compiled
+    scene: _Compiled
     light: _Compiled
     expose: _Compiled
 
@@ -140,50 +148,62 @@ def _loops(settings: Augmentation, input_size: int) -> _Loops:
 
     @_compiled
     def place(numbers: _Numbers, stored: int) -> tuple[tf.Tensor, tf.Tensor]:
-        transform = _transform(settings, stored, input_size, _Draws(numbers))
+        transform = _transform(settings, stored, input_size, _Draws(numbers, 0))
         return places(transform, height=stored, width=stored, size=input_size)
 
     @_compiled
+    def scene(textures: tf.Tensor, numbers: _Numbers) -> tf.Tensor:
+        return _scene(textures, input_size, _Draws(numbers, 1))
+
+    @_compiled
     def light(
-        product: tf.Tensor, textures: tf.Tensor, numbers: _Numbers
+        product: tf.Tensor, scene: tf.Tensor, numbers: _Numbers
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        draw = _Draws(numbers)
-        alpha = channels(product, 3)[0] / 255.0
+        draw = _Draws(numbers, 2)
+        rest = 1.0 - channel(product, 3) / 255.0
         white = draw.chance(settings.white_share)
         strength = 1.0 - 0.8 * white
-        scene = _scene(textures, input_size, draw) * _shadow(alpha, draw)
-        scene = scene * (1.0 - white) + white
-        colour = channels(product, 0, 1, 2) / 255.0
-        image = colour * draw.uniform(0.75, 1.15) + (1.0 - alpha) * scene
-        image = _recolour(image, settings, strength, draw)
-        return image * _vignette(input_size, strength, draw), strength
+        shade = rest * (1.0 - white) * _shadow(1.0 - rest, draw)
+        paper = rest * white * 255.0
+        brightness = draw.uniform(0.75, 1.15)
+        image = [
+            channel(product, one) * brightness + channel(scene, one) * shade + paper
+            for one in range(3)
+        ]
+        image = _recoloured(image, settings, strength, draw)
+        vignette = _vignette(input_size, strength, draw)
+        return pack([plane * vignette for plane in image]), strength
 
     @_compiled
     def expose(
         image: tf.Tensor,
         strength: tf.Tensor,
         product: tf.Tensor,
-        noise_tiles: tf.Tensor,
+        tiles: tf.Tensor,
         numbers: _Numbers,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        draw = _Draws(numbers)
-        image += (_blurred(image) - image) * strength * draw.uniform(-0.3, settings.blur)
-        tile = tf.gather(noise_tiles, draw.index(_NOISE_TILES), axis=1)
-        image += tile * strength * draw.uniform(0.0, settings.noise)
-        image = tf.clip_by_value(image * 255.0 + 0.5, 0.0, 255.0)
-        images = tf.transpose(tf.cast(image, tf.uint8), [1, 2, 3, 0])
-        return images, tf.cast(channels(product, 3)[0], tf.uint8)
+    ) -> tf.Tensor:
+        draw = _Draws(numbers, 3)
+        blur = strength * draw.uniform(-0.3, settings.blur)
+        noise = strength * draw.uniform(0.0, settings.noise) * (255.0 / _NOISE_STEPS)
+        tile = tf.gather(tiles, draw.index(_NOISE_TILES))
+        planes = [
+            channel(image, one) * (1.0 - blur)
+            + near * (blur / 16.0)
+            + (channel(tile, one) - _NOISE_MIDDLE) * noise
+            for one, near in enumerate(binomial(image))
+        ]
+        return pack([*planes, channel(product, 3)])
 
-    return _Loops(place, light, expose)
+    return _Loops(place, scene, light, expose)
 
 
 class _Numbers(NamedTuple):
-    """Random numbers for a batch.
+    """Random numbers for a batch, some for each loop.
 
     Attributes:
-        uniform: 0 to below 1, float32 `[n, batch]`.
-        normal: Of variance 1, float32 `[n, batch]`.
-        shared: 0 to below 1, float32 `[n]`.
+        uniform: 0 to below 1, float32 `[loops, n, batch]`.
+        normal: Of variance 1, float32 `[loops, n, batch]`.
+        shared: 0 to below 1, float32 `[loops, n]`.
     """
 
     uniform: tf.Tensor
@@ -191,27 +211,26 @@ class _Numbers(NamedTuple):
     shared: tf.Tensor
 
 
-def _numbers(batch: int, seeds: tf.Tensor, part: int) -> _Numbers:
-    """Draws the numbers for a part of the augmentation, of an int64 `[2]` seed pair."""
+def _numbers(batch: int, seeds: tf.Tensor) -> _Numbers:
+    """Draws the numbers that belong to an int64 `[2]` seed pair."""
 
     def seed(kind: int) -> tf.Tensor:
-        return seeds * tf.constant([1, 1009], tf.int64) + tf.constant(
-            [0, 3 * part + kind], tf.int64
-        )
+        return seeds * tf.constant([1, 1009], tf.int64) + tf.constant([0, kind], tf.int64)
 
     return _Numbers(
-        tf.random.stateless_uniform([_UNIFORM, batch], seed(0)),
-        tf.random.stateless_normal([_NORMAL, batch], seed(1)),
-        tf.random.stateless_uniform([_SHARED], seed(2)),
+        tf.random.stateless_uniform([_LOOPS, _UNIFORM, batch], seed(0)),
+        tf.random.stateless_normal([_LOOPS, _NORMAL, batch], seed(1)),
+        tf.random.stateless_uniform([_LOOPS, _SHARED], seed(2)),
     )
 
 
 class _Draws:
     """Hands out random numbers, each once."""
 
-    def __init__(self, numbers: _Numbers) -> None:
-        """Keeps what there is to hand out."""
-        self._uniform, self._normal, self._shared = (iter(tf.unstack(part)) for part in numbers)
+    def __init__(self, numbers: _Numbers, loop: int) -> None:
+        """Keeps what there is to hand out in a loop."""
+        uniform, normal, shared = (iter(tf.unstack(part[loop])) for part in numbers)
+        self._uniform, self._normal, self._shared = uniform, normal, shared
 
     def flat(self, low: float, high: float) -> tf.Tensor:
         """Returns uniform float32 `[batch]`."""
@@ -274,64 +293,79 @@ def _planes(size: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _scene(textures: tf.Tensor, size: int, draw: _Draws) -> tf.Tensor:
-    """Returns a background an image: one texture, or two that meet like a wall and a floor."""
-    count, side, _ = textures.shape
-    flat, line = tf.reshape(textures, [-1]), tf.range(size)
+    """Returns a background an image: one texture, or two that meet like a wall and a floor.
 
-    def crop() -> tf.Tensor:
+    Args:
+        textures: uint32 `[n, side, side]`.
+        size: Height and width of what is cut out of them.
+        draw: Random numbers.
+
+    Returns:
+        uint32 `[batch, size, size]`.
+    """
+    count, side, _ = textures.shape
+
+    def corner() -> tf.Tensor:
         # Not by `[top : top + size]`, which XLA would compile anew for each corner.
-        rows, columns = draw.offset(0, side - size) + line, draw.offset(0, side - size) + line
-        first = draw.index(count) * side * side
-        at = first[:, None, None] + rows[None, :, None] * side + columns[None, None, :]
-        return channels(tf.gather(flat, at), 0, 1, 2) / 255.0
+        top, left = draw.offset(0, side - size), draw.offset(0, side - size)
+        return (draw.index(count) * (side * side) + top * side + left)[:, None, None]
 
     rows, columns = _planes(size)
     slope, level = draw.normal(0.15), draw.uniform(-0.25, 0.45)
-    floor = tf.clip_by_value((rows + slope * columns - level) * size + 0.5, 0.0, 1.0)
-    floor = floor * draw.chance(0.3)
-    wall = crop()
-    return wall + (crop() - wall) * floor
+    floor = (rows + slope * columns > level) & (draw.uniform(0.0, 1.0) < 0.3)
+    line = tf.range(size)
+    within = line[None, :, None] * side + line[None, None, :]
+    return tf.gather(tf.reshape(textures, [-1]), tf.where(floor, corner(), corner()) + within)
 
 
 def _shadow(alpha: tf.Tensor, draw: _Draws) -> tf.Tensor:
     """Returns how much light a soft shadow leaves, float32 `[batch, size, size]`."""
-    size = alpha.shape[1]
-    pooling = _pooling(size)
-    coarse = tf.einsum("iy,byx,jx->bij", pooling, alpha, pooling)
+    batch, size, _ = alpha.shape
+    cells = math.ceil(size / _SHADOW_CELL)
+    room = [0, cells * _SHADOW_CELL - size]
+    grid = [batch, cells, _SHADOW_CELL, cells, _SHADOW_CELL]
+    coarse = tf.reduce_mean(tf.reshape(tf.pad(alpha, [[0, 0], room, room]), grid), axis=[2, 4])
     for axis, shift in ((1, draw.offset(0, 1)), (2, draw.offset(-1, 1))):
-        coarse = tf.gather(coarse, (tf.range(len(pooling)) - shift) % len(pooling), axis=axis)
-    finer = _interpolation(len(pooling), size)
-    soft = tf.einsum("yi,bij,xj->byx", finer, coarse, finer)
+        coarse = tf.gather(coarse, (tf.range(cells) - shift) % cells, axis=axis)
+    finer = tf.constant(_interpolation(cells, size))
+    # Rows last, and then columns: the large result comes out as it is to be read.
+    soft = _times(tf.transpose(coarse, [0, 2, 1]), finer)
+    soft = _times(tf.transpose(soft, [0, 2, 1]), finer)
     return 1.0 - soft * draw.uniform(0.0, 0.6) * draw.chance(0.6)
 
 
-def _pooling(size: int) -> npt.NDArray[np.float32]:
-    """Returns the matrix `[cells, size]` that takes a mean around every fourth place."""
-    centres = np.arange(0, size, _SHADOW_CELL)[:, None] + 2
-    near = np.isin(np.arange(size) - centres, (-2, 0, 2)).astype(np.float32)
-    return np.asarray(near / near.sum(axis=1, keepdims=True), np.float32)
+def _times(rows: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Returns `[batch, n, k] x [k, m]` by one product, which is faster than one for each image."""
+    batch, count, width = rows.shape
+    product = tf.reshape(rows, [batch * count, width]) @ matrix
+    return tf.reshape(product, [batch, count, matrix.shape[1]])
 
 
 def _interpolation(cells: int, size: int) -> npt.NDArray[np.float32]:
-    """Returns the matrix `[size, cells]` that interpolates between the middles of cells."""
-    at = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)[:, None]
-    return np.maximum(0.0, 1.0 - np.abs(at - np.arange(cells))).astype(np.float32)
+    """Returns the matrix `[cells, size]` that interpolates between the middles of cells."""
+    at = np.clip((np.arange(size) + 0.5) / _SHADOW_CELL - 0.5, 0, cells - 1)
+    return np.maximum(0.0, 1.0 - np.abs(at - np.arange(cells)[:, None])).astype(np.float32)
 
 
-def _recolour(
-    image: tf.Tensor, settings: Augmentation, strength: tf.Tensor, draw: _Draws
-) -> tf.Tensor:
-    """Changes exposure, white balance, saturation, contrast and gamma."""
-    gain = 1.0 + strength * tf.stack([draw.normal(settings.white_balance) for _ in range(3)])
-    gain *= tf.exp(strength * draw.normal(settings.exposure))
+def _recoloured(
+    image: list[tf.Tensor], settings: Augmentation, strength: tf.Tensor, draw: _Draws
+) -> list[tf.Tensor]:
+    """Changes exposure, white balance, saturation, contrast and gamma of planes in 0..255."""
+    exposure = tf.exp(strength * draw.normal(settings.exposure))
     saturation = 1.0 + strength * draw.uniform(-settings.saturation, settings.saturation)
     contrast = 1.0 + strength * draw.uniform(-settings.contrast, settings.contrast * 0.8)
+    gamma = strength * draw.uniform(-0.4, 0.4)
     # Saturation, then gain, then contrast about mid grey.
-    grey = tf.reduce_mean(image, axis=0)
-    image = (grey + (image - grey) * saturation) * gain * contrast + 0.5 * (1.0 - contrast)
-    image = tf.clip_by_value(image, 0.0, 1.0)
-    # A parabola through black and white stands in for gamma, which costs ten times as much.
-    return image + strength * draw.uniform(-0.4, 0.4) * image * (1.0 - image)
+    grey = sum(image) * ((1.0 - saturation) / 3.0)
+    level = 127.5 * (1.0 - contrast)
+
+    def recoloured(plane: tf.Tensor) -> tf.Tensor:
+        gain = (1.0 + strength * draw.normal(settings.white_balance)) * exposure * contrast
+        plane = tf.clip_by_value((grey + plane * saturation) * gain + level, 0.0, 255.0)
+        # A parabola through black and white stands in for gamma, which costs ten times as much.
+        return plane * (1.0 + gamma - plane * (gamma / 255.0))
+
+    return [recoloured(plane) for plane in image]
 
 
 def _vignette(size: int, strength: tf.Tensor, draw: _Draws) -> tf.Tensor:
@@ -339,10 +373,3 @@ def _vignette(size: int, strength: tf.Tensor, draw: _Draws) -> tf.Tensor:
     rows, columns = _planes(size)
     down, right = rows - draw.uniform(-0.2, 0.2), columns - draw.uniform(-0.2, 0.2)
     return 1.0 - strength * draw.uniform(-0.1, 0.7) * (down * down + right * right)
-
-
-def _blurred(image: tf.Tensor) -> tf.Tensor:
-    """Returns the planes, `[3, batch, size, size]`, after a 3x3 binomial filter; black outside."""
-    padded = tf.pad(image, [[0, 0], [0, 0], [1, 1], [1, 1]])
-    rows = padded[:, :, :-2] + 2.0 * padded[:, :, 1:-1] + padded[:, :, 2:]
-    return (rows[..., :-2] + 2.0 * rows[..., 1:-1] + rows[..., 2:]) / 16.0

@@ -1,10 +1,12 @@
 """Pixels of four bytes as one number, which is how the augmentation moves them.
 
-A gather of numbers costs a quarter of a gather of bytes, and two of a number's bytes are weighed by
-one multiplication.
+A gather of numbers costs a quarter of a gather of bytes, two of a number's bytes are weighed by one
+multiplication, and a loop that computes all channels of a pixel reads what they share once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -17,20 +19,75 @@ _WEIGHTS = 256
 _BORDER = 2
 
 
-def channels(pixels: tf.Tensor, *numbers: int) -> tf.Tensor:
-    """Returns some channels of packed pixels.
+def channel(pixels: tf.Tensor, number: int) -> tf.Tensor:
+    """Returns one channel of packed pixels.
 
     Args:
         pixels: uint32, of any shape.
-        numbers: Which, counted from the lowest byte.
+        number: Which, counted from the lowest byte.
 
     Returns:
-        float32 `[len(numbers), ...]`, whole numbers in 0..255.
+        float32 of the same shape, whole numbers in 0..255.
     """
-    places = tf.reshape(
-        tf.constant([8 * number for number in numbers], tf.uint32), [-1] + [1] * pixels.shape.rank
-    )
-    return tf.cast(_both(tf.bitwise.right_shift(pixels[None], places), 0xFF), tf.float32)
+    return tf.cast(_both(_down(pixels, 8 * number), 0xFF), tf.float32)
+
+
+def pack(channels: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns packed pixels of up to four channels; those that are not given are zero.
+
+    Args:
+        channels: float32, the lowest byte's first; rounded, and what is beyond 0..255 is cut off.
+
+    Returns:
+        uint32 of the same shape.
+    """
+    pixels = tf.zeros([], tf.uint32)
+    for number, values in enumerate(channels):
+        whole = tf.cast(tf.clip_by_value(values + 0.5, 0.0, 255.0), tf.int32)
+        shifted = tf.bitwise.left_shift(tf.cast(whole, tf.uint32), _number(8 * number))
+        pixels = tf.bitwise.bitwise_or(pixels, shifted)
+    return pixels
+
+
+def apart(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the three lower channels of packed pixels, and the highest.
+
+    Args:
+        pixels: uint32, of any shape.
+
+    Returns:
+        uint8 `[..., 3]` and `[..., 1]`.
+    """
+    every = tf.bitcast(pixels, tf.uint8)
+    return every[..., :3], every[..., 3:]
+
+
+def binomial(pixels: tf.Tensor) -> list[tf.Tensor]:
+    """Weighs the 3x3 neighbours of each pixel by 1 2 1 in both directions; nothing is outside.
+
+    Args:
+        pixels: uint32 `[batch, height, width]`.
+
+    Returns:
+        Each of the three lower channels, float32 `[batch, height, width]`, the weights' sum of 16
+        times the mean: whole numbers.
+    """
+    padded = tf.pad(pixels, [[0, 0], [1, 1], [1, 1]])
+
+    def weighed(two: tf.Tensor) -> tf.Tensor:
+        twice = _number(2)
+        rows = two[:, :-2] + twice * two[:, 1:-1] + two[:, 2:]
+        return rows[..., :-2] + twice * rows[..., 1:-1] + rows[..., 2:]
+
+    even = weighed(_both(padded, _EVEN))
+    return [
+        tf.cast(one, tf.float32)
+        for one in (
+            _both(even, 0xFFFF),
+            weighed(_both(_down(padded, 8), 0xFF)),
+            _down(even, 16),
+        )
+    ]
 
 
 def places(
@@ -91,17 +148,23 @@ def sampled(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
 
 def _between(first: tf.Tensor, second: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
     """Returns `first + (second - first) * share / 256` of each byte; all uint32."""
-    rest = tf.constant(_WEIGHTS, tf.uint32) - share
+    rest = _number(_WEIGHTS) - share
 
     def weighed(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        return _both(a, _EVEN) * rest + _both(b, _EVEN) * share + tf.constant(_HALVES, tf.uint32)
+        return _both(a, _EVEN) * rest + _both(b, _EVEN) * share + _number(_HALVES)
 
-    def down(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.bitwise.right_shift(pixels, tf.constant(8, tf.uint32))
-
-    even = _both(down(weighed(first, second)), _EVEN)
-    return tf.bitwise.bitwise_or(even, _both(weighed(down(first), down(second)), _ODD))
+    even = _both(_down(weighed(first, second), 8), _EVEN)
+    odd = _both(weighed(_down(first, 8), _down(second, 8)), _ODD)
+    return tf.bitwise.bitwise_or(even, odd)
 
 
 def _both(pixels: tf.Tensor, mask: int) -> tf.Tensor:
-    return tf.bitwise.bitwise_and(pixels, tf.constant(mask, tf.uint32))
+    return tf.bitwise.bitwise_and(pixels, _number(mask))
+
+
+def _down(pixels: tf.Tensor, bits: int) -> tf.Tensor:
+    return tf.bitwise.right_shift(pixels, _number(bits))
+
+
+def _number(value: int) -> tf.Tensor:
+    return tf.constant(value, tf.uint32)

@@ -7,6 +7,8 @@ import tensorflow as tf
 from components.train.augment import (
     _Draws,
     _Numbers,
+    _numbers,
+    _scene,
     _shadow,
     make_augment,
     matte,
@@ -136,14 +138,50 @@ def test_one_program_does_for_all_batches(batch):
     assert np.median(spent[1:]) < spent[0] / 3
 
 
+def drawn(uniform, shared):
+    """Draws of which each is the same, for two images and one loop."""
+    ones = np.full((1, 8, 2), uniform, np.float32)
+    numbers = _Numbers(tf.constant(ones), tf.zeros([1, 4, 2]), tf.fill([1, 4], shared))
+    return _Draws(numbers, 0)
+
+
 def test_a_shadow_lies_beside_its_product():
     alpha = np.zeros((2, 32, 32), np.float32)
     alpha[:, 8:24, 8:24] = 1.0
-    ones, middle = np.full((2, 2), 0.5, np.float32), np.full(2, 0.5, np.float32)
-    numbers = _Numbers(tf.constant(ones), tf.zeros([0, 2]), tf.constant(middle))
-    light = _shadow(tf.constant(alpha), _Draws(numbers)).numpy()
+    light = _shadow(tf.constant(alpha), drawn(0.5, 0.5)).numpy()
     # Half of what it may take, one cell further down, and soft at the edge.
     assert light[0, 18, 16] == pytest.approx(0.7, abs=1e-5)
     assert light[0, 2, 2] == 1.0
     assert light[0, 27, 16] < light[0, 5, 16]
     assert 0.7 < light[0, 16, 7] < 1.0
+
+
+@pytest.mark.parametrize("size", [30, 33])
+def test_a_shadow_needs_no_whole_cells(size):
+    alpha = np.ones((2, size, size), np.float32)
+    light = _shadow(tf.constant(alpha), drawn(0.5, 0.0)).numpy()
+    assert light.shape == (2, size, size)
+    # Away from the last cells, which are not whole, and from where they were moved to.
+    np.testing.assert_allclose(light[:, :20, :20], 0.7, atol=1e-5)
+    assert light.max() < 1.0
+
+
+def test_a_scene_is_cut_from_the_textures():
+    # Each texture has a colour of its own; its pixels count up.
+    pixels = np.arange(3 * 12 * 12, dtype=np.uint32).reshape(3, 12, 12)
+    scene = _scene(tf.constant(pixels), 8, drawn(0.9, 0.5)).numpy()
+    # Of the three textures the last; the corner is in the middle of 0..4.
+    np.testing.assert_array_equal(scene[0], pixels[2, 2:10, 2:10])
+    np.testing.assert_array_equal(scene[1], scene[0])
+
+
+def test_a_wall_and_a_floor_are_of_two_textures():
+    numbers = _numbers(64, seeds(1))
+    pixels = np.repeat(np.arange(5, dtype=np.uint32), 12 * 12).reshape(5, 12, 12)
+    scenes = _scene(tf.constant(pixels), 8, _Draws(numbers, 0)).numpy()
+    colours = [sorted(set(scene.ravel())) for scene in scenes]
+    assert {len(found) for found in colours} == {1, 2}
+    # Down a column the wall may end and the floor begin, once.
+    for scene in scenes:
+        for column in scene.T:
+            assert np.count_nonzero(np.diff(column)) <= 1

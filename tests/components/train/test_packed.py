@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.packed import channels, places, sampled
+from components.train.packed import apart, binomial, channel, pack, places, sampled
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,48 @@ def interpolated(images, numbers, size):
     return result
 
 
-def test_channels_are_the_bytes(images):
+def test_a_channel_is_a_byte(images):
     packed = tf.bitcast(images, tf.uint32)
-    np.testing.assert_array_equal(channels(packed, 3, 0), images[..., [3, 0]].transpose(3, 0, 1, 2))
+    for number in range(4):
+        np.testing.assert_array_equal(channel(packed, number), images[..., number])
+
+
+def test_packed_channels_are_rounded_and_cut_off():
+    planes = [np.array([[-3.0, 0.4, 0.6, 254.4, 300.0]], np.float32) + shift for shift in (0, 10)]
+    found = bytes_of(pack(planes))
+    np.testing.assert_array_equal(found[0, :, 0], [0, 0, 1, 254, 255])
+    np.testing.assert_array_equal(found[0, :, 1], [7, 10, 11, 255, 255])
+    np.testing.assert_array_equal(found[..., 2:], 0)
+
+
+def test_packing_undoes_the_taking_out(images):
+    packed = tf.bitcast(images, tf.uint32)
+    again = pack([channel(packed, number) for number in range(4)])
+    np.testing.assert_array_equal(bytes_of(again), images)
+
+
+def test_three_channels_and_the_fourth_come_apart(images):
+    colours, share = apart(tf.bitcast(images, tf.uint32))
+    np.testing.assert_array_equal(colours, images[..., :3])
+    np.testing.assert_array_equal(share, images[..., 3:])
+
+
+def test_neighbours_are_weighed_one_two_one(images):
+    padded = np.pad(images.astype(int), [(0, 0), (1, 1), (1, 1), (0, 0)])
+    height, width = images.shape[1:3]
+    expected = sum(
+        down * right * padded[:, y : y + height, x : x + width]
+        for y, down in enumerate((1, 2, 1))
+        for x, right in enumerate((1, 2, 1))
+    )
+    for number, plane in enumerate(binomial(tf.bitcast(images, tf.uint32))):
+        np.testing.assert_array_equal(plane, expected[..., number])
+
+
+def test_neighbours_of_white_do_not_run_into_each_other():
+    white = tf.fill([1, 3, 3], tf.constant(0xFFFFFFFF, tf.uint32))
+    for plane in binomial(white):
+        assert plane[0, 1, 1] == 16 * 255
 
 
 def test_nothing_moves_without_a_map(images):
