@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -47,12 +48,22 @@ class Process:
     def get(self, path, **options):
         return httpx.get(f"{self.url}{path}", timeout=30, **options)
 
-    def workers(self) -> dict[int, dict]:
-        """Asks often enough, each time over a new connection, that every worker answers."""
-        found = {}
-        for _ in range(24):
-            detail = self.get("/readyz").json()
-            found[detail["worker"]] = detail
+    def workers(self, count: int = 1) -> dict[int, dict]:
+        """Asks over many connections until so many workers have answered.
+
+        Several at once: of workers that idle the kernel may wake the same one each time.
+        """
+        found: dict[int, dict] = {}
+
+        def ask(_) -> dict:
+            return self.get("/readyz").json()
+
+        def enough() -> bool:
+            with ThreadPoolExecutor(8) as pool:
+                found.update({detail["worker"]: detail for detail in pool.map(ask, range(24))})
+            return len(found) >= count
+
+        until(enough)
         return found
 
     def stop(self) -> int:
@@ -89,32 +100,32 @@ def test_workers_follow_withdraw_and_replace_each_other(module_maker, registry):
     root = module_maker.root
     process = Process(registry.uri, root / "many", "--workers", "2", "--cache", str(root / "cache"))
     try:
-        first = process.workers()
+        first = process.workers(2)
         assert len(first) == 2
         assert process.popen.pid not in first
 
         registry.move("demo", to="v2", who="test", why="newer")
-        until(lambda: {one["version"] for one in process.workers().values()} == {"v2"})
+        until(lambda: {one["version"] for one in process.workers(2).values()} == {"v2"})
         registry.rollback("demo", who="test", why="older")
         returned = time.monotonic()
-        until(lambda: {one["version"] for one in process.workers().values()} == {"v1"}, 30)
+        until(lambda: {one["version"] for one in process.workers(2).values()} == {"v1"}, 30)
         # From memory: the benchmark holds it to three seconds on a quiet machine.
         assert time.monotonic() - returned < 15
 
         answer = httpx.post(f"{process.url}/v1/items/red2:withdraw", headers=WHO, timeout=30)
         assert answer.status_code == 200, answer.text
-        until(lambda: {one["withdrawn"] for one in process.workers().values()} == {1}, 30)
+        until(lambda: {one["withdrawn"] for one in process.workers(2).values()} == {1}, 30)
         assert {process.get("/v1/items/red2").status_code for _ in range(12)} == {410}
 
         victim = next(iter(first))
         os.kill(victim, signal.SIGKILL)
         until(lambda: len(set(process.workers()) - {victim}) == 2)
         # The new one knows what is withdrawn.
-        assert {one["withdrawn"] for one in process.workers().values()} == {1}
+        assert {one["withdrawn"] for one in process.workers(2).values()} == {1}
         assert "worker ended, another takes its place" in process.log.read_text()
         counts = process.get("/metrics", headers=WHO).text
         assert "lookalike_requests_total" in counts
-        children = process.workers()
+        children = process.workers(2)
     finally:
         assert process.stop() == 0, process.log.read_text()
     for pid in children:
@@ -127,7 +138,7 @@ def test_workers_end_when_their_supervisor_is_killed(module_maker, registry):
     process = Process(
         registry.uri, root / "orphans", "--workers", "2", "--cache", str(root / "cache")
     )
-    children = process.workers()
+    children = process.workers(2)
     process.popen.kill()
     process.popen.wait()
 
