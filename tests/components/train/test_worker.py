@@ -1,10 +1,12 @@
 """Worker processes without the launcher, as they run in a cluster."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,47 +18,54 @@ from components.train.worker import HISTORY_FILE, TRY_AGAIN, _place_in
 from tests.components.train.test_train import spec_of_a_run, step_of, wait_for
 
 
-def start(
+@contextlib.contextmanager
+def started(
     spec: Path, workers: int, directory: Path, *, memory: int | None = None
-) -> list[subprocess.Popen[bytes]]:
+) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Starts a group as the Training Operator does: each worker with its place in TF_CONFIG.
 
-    With `memory` the workers share it, as those of one machine do.
+    With `memory` the workers share it, as those of one machine do. None is left afterwards.
     """
     with free_ports(workers) as ports:
         addresses = [f"127.0.0.1:{port}" for port in ports]
     group = []
-    for number in range(workers):
-        task = {"type": "worker", "index": number}
-        environment = dict(os.environ) | {
-            "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
-            "no_proxy": "127.0.0.1",
-        }
-        shared = [] if memory is None else [memory]
-        if shared:
-            environment[MEMORY_VARIABLE] = str(memory)
-        command = [sys.executable, "-m", "components.train", "--spec", str(spec)]
-        with (directory / f"worker-{number}.log").open("wb") as log:
-            group.append(
-                subprocess.Popen(command, env=environment, stdout=log, stderr=log, pass_fds=shared)
-            )
-    return group
+    try:
+        for number in range(workers):
+            task = {"type": "worker", "index": number}
+            environment = dict(os.environ) | {
+                "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
+                "no_proxy": "127.0.0.1",
+            }
+            shared = [] if memory is None else [memory]
+            if shared:
+                environment[MEMORY_VARIABLE] = str(memory)
+            command = [sys.executable, "-m", "components.train", "--spec", str(spec)]
+            with (directory / f"worker-{number}.log").open("wb") as log:
+                group.append(
+                    subprocess.Popen(
+                        command, env=environment, stdout=log, stderr=log, pass_fds=shared
+                    )
+                )
+        yield group
+    finally:
+        for worker in group:
+            worker.kill()
+            worker.wait()
+
+
+def logs_of(directory: Path, workers: int) -> list[str]:
+    return [(directory / f"worker-{number}.log").read_text() for number in range(workers)]
 
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
 def test_whichever_worker_is_preempted_all_of_the_group_is_saved(tmp_path, examples, taxonomy):
     spec = spec_of_a_run(tmp_path, examples, taxonomy, checkpoint_every=5_000)
-    group = start(spec, 2, tmp_path)
-    try:
+    with started(spec, 2, tmp_path) as group:
         assert wait_for(lambda: step_of(spec) >= 2)
         group[1].send_signal(signal.SIGTERM)
         codes = [worker.wait(timeout=60) for worker in group]
-    finally:
-        for worker in group:
-            worker.kill()
-            worker.wait()
-    logs = [(tmp_path / f"worker-{number}.log").read_text() for number in range(2)]
+    logs = logs_of(tmp_path, 2)
     assert codes == [TRY_AGAIN] * 2, logs
     saved = Checkpoints(tmp_path / "checkpoints", keep=2).latest()
     assert saved.step >= 2
@@ -71,15 +80,9 @@ def test_by_messages_and_by_memory_the_training_is_the_same(tmp_path, examples, 
         directory = tmp_path / name
         directory.mkdir()
         spec = spec_of_a_run(directory, examples, taxonomy, epochs=2)
-        group = start(spec, 2, directory, memory=memory)
-        try:
+        with started(spec, 2, directory, memory=memory) as group:
             codes = [worker.wait(timeout=120) for worker in group]
-        finally:
-            for worker in group:
-                worker.kill()
-                worker.wait()
-        logs = [(directory / f"worker-{number}.log").read_text() for number in range(2)]
-        assert codes == [0, 0], logs
+        assert codes == [0, 0], logs_of(directory, 2)
         history = json.loads((directory / "output" / HISTORY_FILE).read_text())
         curves.append([record["loss"] for record in history])
         if memory is not None:
